@@ -1,0 +1,63 @@
+# Every target works on a fresh clone: what it needs is installed into this folder first.
+# On the machine: Python 3.11 or newer with venv, make, and a package index for pip.
+
+PYTHON ?= python3
+PORT ?= 9000
+
+VENV := .venv/bin
+UV := .tools/uv/bin/uv
+MEMBER_PROJECTS := $(wildcard runtime/pyproject.toml plugins/*/pyproject.toml \
+	backends/*/pyproject.toml tck/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap demo test check style types format protos protos-check lock bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+.venv/.made-from: tools/bootstrap.py tools/bootstrap.lock requirements.lock pyproject.toml \
+		$(MEMBER_PROJECTS)
+	@$(PYTHON) tools/bootstrap.py
+	@touch $@
+
+.tools/protoc/.made-from: tools/bootstrap.py tools/protoc.lock
+	@$(PYTHON) tools/bootstrap.py --protoc
+	@touch $@
+
+bootstrap: .venv/.made-from ## install the locked tools and every distribution into .venv
+
+demo: bootstrap ## serve the shopping cart over gRPC and HTTP (PORT=9000)
+	cd examples/shopping_cart && ../../$(VENV)/cloudstate run \
+		shoppingcart.shopping_cart_entity:entity --port $(PORT)
+
+test: bootstrap ## run every test
+	$(VENV)/python -m pytest
+
+check: style types test protos-check ## everything that must hold before a change is merged
+
+style: bootstrap ## judge style and formatting
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+
+format: bootstrap ## format the code, and mend what can be mended without thought
+	$(VENV)/ruff check --fix-only .
+	$(VENV)/ruff format .
+
+types: bootstrap ## check the types
+	$(VENV)/mypy
+
+protos: .tools/protoc/.made-from ## write the generated code anew
+	.tools/protoc/bin/python tools/generate_protos.py
+
+protos-check: .tools/protoc/.made-from ## fail if the generated code is not what the protos say
+	.tools/protoc/bin/python tools/generate_protos.py --check
+
+lock: bootstrap ## resolve and lock the dependencies (UPGRADE=--upgrade for newer ones)
+	$(VENV)/python tools/lock.py $(UV) $(UPGRADE)
+
+bench: bootstrap ## measure the budgets, each beside its echo
+	$(VENV)/python -m bench
+
+clean: ## remove all that the other targets have installed and left behind
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""A shopping cart, kept as an event sourced entity."""

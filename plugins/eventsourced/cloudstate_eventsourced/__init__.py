@@ -1,0 +1,1 @@
+"""The event sourced entity kind."""

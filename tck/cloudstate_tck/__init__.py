@@ -1,0 +1,1 @@
+"""A conformance suite for Cloudstate user functions and runtimes."""

@@ -1,0 +1,1 @@
+"""The services a user function offers to be examined, as generated messages."""

@@ -1,0 +1,151 @@
+"""Create `.venv` with every locked dependency and every distribution of this workspace.
+
+Needs Python 3.11 with venv, and a package index; no other tool. uv itself is installed,
+at a locked version, into `.tools/uv`. Each step leaves a stamp with what it was made
+from, so that a second run does only what has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+TOOLS = ROOT / ".tools"
+OLDEST_PYTHON = (3, 11)
+
+# pip settings that say where packages come from and whom to trust, and uv's names for them.
+PIP_SETTINGS_FOR_UV = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "cert": "SSL_CERT_FILE",
+}
+
+
+def main() -> int:
+    problem = missing_requirement()
+    if problem:
+        print(problem, file=sys.stderr)
+        return 1
+    os.environ["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    try:
+        install_tool_environment("uv", ROOT / "tools/bootstrap.lock")
+        if "--protoc" in sys.argv[1:]:
+            install_tool_environment("protoc", ROOT / "tools/protoc.lock")
+        else:
+            install_workspace()
+    except subprocess.CalledProcessError as error:
+        print(f"bootstrap failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def missing_requirement() -> str | None:
+    """What this machine lacks, as one sentence that says what to install."""
+    if sys.version_info < OLDEST_PYTHON:
+        found = platform.python_version()
+        return (
+            f"expected Python 3.11 or newer, found {found} ({sys.executable});"
+            " name another with: make PYTHON=python3.12"
+        )
+    try:
+        import ensurepip  # noqa: F401, PLC0415 - Debian ships venv without it
+        import venv  # noqa: F401, PLC0415
+    except ImportError:
+        return "this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
+    return None
+
+
+def install_tool_environment(name: str, lock: Path) -> None:
+    """Make `.tools/NAME`, a virtual environment that holds exactly what `lock` says."""
+    folder = TOOLS / name
+    stamp = Stamp(folder, [lock])
+    if stamp.is_current():
+        return
+    print(f"installing {name} into {folder.relative_to(ROOT)}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    run(sys.executable, "-m", "venv", folder)
+    pip = [python_of(folder), "-m", "pip", "install", "--quiet", "--require-hashes"]
+    run(*pip, "--requirement", lock)
+    stamp.write()
+
+
+def install_workspace() -> None:
+    """Make `.venv`: the locked dependencies, then our own distributions, editable."""
+    lock = ROOT / "requirements.lock"
+    projects = workspace_projects()
+    stamp = Stamp(VENV, [lock, *(folder / "pyproject.toml" for folder in projects)])
+    if stamp.is_current():
+        return
+    print("installing the locked dependencies into .venv", flush=True)
+    adopt_pip_settings()
+    if not python_of(VENV).exists():
+        shutil.rmtree(VENV, ignore_errors=True)
+        run(sys.executable, "-m", "venv", "--without-pip", VENV)
+    uv = [TOOLS / "uv" / "bin" / "uv", "pip"]
+    target = ["--quiet", "--python", python_of(VENV)]
+    # pip looks into all its indexes for the best version. The hashes make that safe for uv too.
+    strategy = ["--index-strategy", "unsafe-best-match"]
+    run(*uv, "sync", *target, *strategy, "--require-hashes", lock)
+    # The dependencies are in place at their locked versions, hatchling among them, so
+    # nothing below reaches for the index.
+    editable = [word for folder in projects for word in ("--editable", folder)]
+    run(*uv, "install", *target, "--no-deps", "--no-build-isolation", "--offline", *editable)
+    stamp.write()
+
+
+def workspace_projects() -> list[Path]:
+    """The folders of all our distributions, the root first."""
+    import tomllib  # noqa: PLC0415 - absent from a Python that `missing_requirement` turns away
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    members = settings["tool"]["uv"]["workspace"]["members"]
+    return [ROOT, *(folder for member in members for folder in sorted(ROOT.glob(member)))]
+
+
+def adopt_pip_settings() -> None:
+    """Let uv use the package index that pip is set up for, unless uv has its own settings."""
+    for setting, variable in PIP_SETTINGS_FOR_UV.items():
+        pip = [python_of(TOOLS / "uv"), "-m", "pip", "config", "get"]
+        for scope in (":env:", "global", "install"):
+            found = subprocess.run(
+                [*pip, f"{scope}.{setting}"], capture_output=True, text=True, check=False
+            )
+            if found.returncode == 0:
+                os.environ.setdefault(variable, found.stdout.strip())
+                break
+
+
+class Stamp:
+    """Remembers in a folder what that folder was made from."""
+
+    def __init__(self, folder: Path, sources: list[Path]) -> None:
+        self._file = folder / ".made-from"
+        digest = hashlib.sha256(sys.version.encode())
+        for source in sources:
+            digest.update(source.read_bytes())
+        self._digest = digest.hexdigest()
+
+    def is_current(self) -> bool:
+        return self._file.exists() and self._file.read_text() == self._digest
+
+    def write(self) -> None:
+        self._file.write_text(self._digest)
+
+
+def python_of(environment: Path) -> Path:
+    return environment / "bin" / "python"
+
+
+def run(*command: str | Path) -> None:
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
