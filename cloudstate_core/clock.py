@@ -1,0 +1,58 @@
+"""Time, as something that is handed in.
+
+Nothing on the request path reads the computer's clock by itself: it is given a `Clock`, so that a
+whole runtime can be run under a clock that a test moves by hand
+(`cloudstate_core.testing.ManualClock`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(ABC):
+    """Tells the time and waits for it."""
+
+    @abstractmethod
+    def monotonic_s(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+
+    @abstractmethod
+    def unix_time_s(self) -> float:
+        """Return seconds since 1970-01-01 UTC. For showing and storing, never for deciding."""
+
+    @abstractmethod
+    async def sleep(self, delay_s: float) -> None:
+        """Return after `delay_s` seconds."""
+
+    @abstractmethod
+    def timeout(self, delay_s: float | None) -> AbstractAsyncContextManager[object]:
+        """Bound the time of an `async with` block.
+
+        Args:
+            delay_s: Seconds the block may take; None for no bound.
+
+        Raises:
+            TimeoutError: From the `async with`, after the block was cancelled.
+        """
+
+
+class SystemClock(Clock):
+    """The computer's own clock."""
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    def unix_time_s(self) -> float:
+        return time.time()
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+
+    def timeout(self, delay_s: float | None) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(delay_s)

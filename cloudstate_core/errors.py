@@ -1,0 +1,242 @@
+"""Everything Cloudstate raises, grouped by who has to act.
+
+* CloudstateError
+    * ConfigurationError           the operator: fix the settings, the plugins or the environment
+        * PluginError              a plugin is missing, broken, or named twice
+        * SettingsError            a setting is unknown or has a value that cannot be used
+        * StoreUnusable            the place where state should live cannot be used
+    * RegistrationError            the application author: an entity is declared wrongly
+    * UserFunctionError            the application author: the user function broke the protocol
+        * InvalidSpec              what it announced at discovery cannot be served
+        * UserFunctionUnavailable  it cannot be reached, or it went away in the middle of a call
+    * RequestError                 the caller: fix the request
+        * MalformedRequest         the message cannot be read, or misses its entity key
+        * UnknownService           no such service, or no such method
+        * LimitExceeded            too large, or too many at once
+        * DeadlineExceeded         the time the caller allowed is over
+    * RoutingError                 the application author: a forward or effect goes nowhere
+    * StoreError                   nobody yet: retry, or look at the backend
+        * SequenceConflict         another writer appended first; nothing was written
+        * RevisionConflict         another writer changed the value first; nothing was written
+        * AlreadyReceived          the message had its effect before; nothing was written
+        * StaleEpoch               this process no longer owns the entity; nothing was written
+        * StoreUnavailable         the outcome is unknown: read before trying again
+        * CorruptState             what was read is not what was written
+    * Stopping                     the caller: this process is draining, try another or later
+
+A failure that a user function *answers* is an answer, not an error; it never appears here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cloudstate_core.status import Status
+
+__all__ = [
+    "AlreadyReceived",
+    "CloudstateError",
+    "ConfigurationError",
+    "CorruptState",
+    "DeadlineExceeded",
+    "InvalidSpec",
+    "LimitExceeded",
+    "MalformedRequest",
+    "PluginError",
+    "RegistrationError",
+    "RequestError",
+    "RevisionConflict",
+    "RoutingError",
+    "SequenceConflict",
+    "SettingsError",
+    "StaleEpoch",
+    "Stopping",
+    "StoreError",
+    "StoreUnavailable",
+    "StoreUnusable",
+    "UnknownService",
+    "UserFunctionError",
+    "UserFunctionUnavailable",
+]
+
+
+class CloudstateError(Exception):
+    """Base of all errors raised by Cloudstate and its plugins.
+
+    The text of the error is what a client sees when nothing closer handles it, so it never holds
+    a payload, a stack trace or a secret. Details for the log alone go into `detail`.
+
+    Attributes:
+        status: What a client sees.
+        retryable: Whether the same call may succeed later, unchanged.
+        detail: What the operator or the application author needs and the client must not see.
+    """
+
+    status: ClassVar[Status] = Status.INTERNAL
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(message)
+
+
+class ConfigurationError(CloudstateError):
+    """The process cannot start as it is configured. Nothing was opened or changed."""
+
+    status = Status.FAILED_PRECONDITION
+
+
+class PluginError(ConfigurationError):
+    """A plugin is missing, does not import, repeats a name or implements an unknown hook."""
+
+
+class SettingsError(ConfigurationError):
+    """A setting is unknown, or its value cannot be used."""
+
+
+class StoreUnusable(ConfigurationError):
+    """The place where state should live is not writable, in use, or of another version."""
+
+
+class RegistrationError(CloudstateError):
+    """An entity is declared in a way that could not work at the first command."""
+
+    status = Status.FAILED_PRECONDITION
+
+
+class UserFunctionError(CloudstateError):
+    """The user function broke the protocol. Nothing of the command was stored."""
+
+
+class InvalidSpec(UserFunctionError):
+    """What the user function announced at discovery cannot be served.
+
+    Attributes:
+        faults: One sentence for each thing that is wrong; never empty.
+    """
+
+    status = Status.FAILED_PRECONDITION
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        super().__init__("; ".join(faults))
+
+
+class UserFunctionUnavailable(UserFunctionError):
+    """The user function cannot be reached or went away. Nothing of the command was stored."""
+
+    status = Status.UNAVAILABLE
+    retryable = True
+
+
+class RequestError(CloudstateError):
+    """The request cannot be carried out as it was sent. Nothing was changed."""
+
+    status = Status.INVALID_ARGUMENT
+
+
+class MalformedRequest(RequestError):
+    """The message cannot be read, or its entity key is missing."""
+
+
+class UnknownService(RequestError):
+    """No service or no method of that name is served here."""
+
+    status = Status.UNIMPLEMENTED
+
+
+class LimitExceeded(RequestError):
+    """The request is larger than allowed, or too many wait already.
+
+    Attributes:
+        retry_after_s: When trying again makes sense, in seconds; None if it never does.
+    """
+
+    status = Status.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class DeadlineExceeded(RequestError):
+    """The time that the caller or the relay timeout allowed is over.
+
+    A command that had been started may still have been stored.
+    """
+
+    status = Status.DEADLINE_EXCEEDED
+    retryable = True
+
+
+class RoutingError(CloudstateError):
+    """A forward or a side effect of a user function leads nowhere, or in a circle."""
+
+
+class StoreError(CloudstateError):
+    """The store did not do what was asked."""
+
+
+class SequenceConflict(StoreError):
+    """Another writer appended to the same entity first. Nothing was written."""
+
+    status = Status.ABORTED
+    retryable = True
+
+    def __init__(self, entity_id: str, *, expected: int, actual: int) -> None:
+        self.entity_id, self.expected, self.actual = entity_id, expected, actual
+        super().__init__(f"entity {entity_id!r}: expected sequence {expected}, found {actual}")
+
+
+class RevisionConflict(StoreError):
+    """Another writer changed the value first. Nothing was written."""
+
+    status = Status.ABORTED
+    retryable = True
+
+    def __init__(self, entity_id: str, *, expected: int, actual: int) -> None:
+        self.entity_id, self.expected, self.actual = entity_id, expected, actual
+        super().__init__(f"entity {entity_id!r}: expected revision {expected}, found {actual}")
+
+
+class AlreadyReceived(StoreError):
+    """The message had its effect on this entity before. Nothing was written."""
+
+    status = Status.ALREADY_EXISTS
+
+    def __init__(self, entity_id: str, message_id: str) -> None:
+        self.entity_id, self.message_id = entity_id, message_id
+        super().__init__(f"entity {entity_id!r}: message {message_id!r} was received before")
+
+
+class StaleEpoch(StoreError):
+    """Another process owns the entity now. Nothing was written."""
+
+    status = Status.UNAVAILABLE
+    retryable = True
+
+    def __init__(self, entity_id: str, *, held: int, current: int) -> None:
+        self.entity_id, self.held, self.current = entity_id, held, current
+        super().__init__(
+            f"entity {entity_id!r}: expected epoch {held} to own it, found epoch {current}"
+        )
+
+
+class StoreUnavailable(StoreError):
+    """The backend cannot be reached or failed. The outcome is unknown: read before retrying."""
+
+    status = Status.UNAVAILABLE
+    retryable = True
+
+
+class CorruptState(StoreError):
+    """What was read is not what was written. Nothing was handed out."""
+
+    status = Status.DATA_LOSS
+
+
+class Stopping(CloudstateError):
+    """This process is draining and takes no new work."""
+
+    status = Status.UNAVAILABLE
+    retryable = True

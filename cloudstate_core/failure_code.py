@@ -1,0 +1,34 @@
+"""The status code that a failing handler may name.
+
+The protocol's `Failure` has a description and no code. A code travels as an unknown field of that
+message: peers that do not know it skip it, and a failure without a code has exactly the bytes it
+always had.
+"""
+
+from __future__ import annotations
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from cloudstate.entity_pb2 import Failure
+from cloudstate_core.status import Status
+
+__all__ = ["FAILURE_CODE_FIELD", "code_of", "with_code"]
+
+#: Far above the numbers the protocol uses, and outside protobuf's reserved range.
+FAILURE_CODE_FIELD = 1000
+
+_TAG = b"\xc0\x3e"  # field 1000, varint
+
+
+def with_code(failure: Failure, code: Status) -> Failure:
+    """Return `failure` itself, now with a code."""
+    failure.MergeFromString(_TAG + bytes((code,)))
+    return failure
+
+
+def code_of(failure: Failure) -> Status | None:
+    """Return the code of a failure; None if it has none, or none that gRPC knows."""
+    for field in UnknownFieldSet(failure):
+        if field.field_number == FAILURE_CODE_FIELD and field.wire_type == 0:
+            return Status(field.data) if 0 < field.data <= max(Status) else None
+    return None

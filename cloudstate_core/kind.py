@@ -1,0 +1,149 @@
+"""Entity kinds: the contract between the runtime, the host and a state pattern.
+
+A kind is an installable package of seven small files. This is all that host and runtime ask of it::
+
+    # cloudstate_counter/plugin.py
+    class CounterKind(EntityKind):
+        name = "counter"
+        entity_type = "example.counter.Counter"
+
+        def protocol_methods(self, entities):
+            return [ConversationMethod(HANDLE, partial(CounterServicer, entities))]
+
+        def open_handler(self, entity, host):
+            def start(entity_id):
+                stream = host.link.open_stream(HANDLE)
+                return CounterEngine(entity, entity_id, stream, host)
+
+            return host.region(entity, start)
+
+    @hookimpl
+    def cloudstate_register_kinds():
+        return [CounterKind()]
+
+    # pyproject.toml
+    [project.entry-points.cloudstate]
+    counter = "cloudstate_counter.plugin"
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar, Protocol
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.entity import DeployedEntity, EntityDefinition
+from cloudstate_core.handler import CommandHandler, Outcome, Request
+from cloudstate_core.instrument import Instrument
+from cloudstate_core.links import ConversationMethod, FunctionLink
+from cloudstate_core.store import StateStore
+
+__all__ = ["Engine", "EntityKind", "RuntimeHost"]
+
+
+class Engine(Protocol):
+    """One live entity's driver: the impure half of a kind, in the runtime.
+
+    An engine is used for one command at a time. Any exception it raises drops it; the next command
+    gets a new one, which starts from the store.
+    """
+
+    async def open(self) -> None:
+        """Bring the entity to the state that the store holds. Called once, before `handle`."""
+        ...
+
+    async def handle(self, request: Request) -> Outcome:
+        """Carry out one command: send it, get the reply, commit, then return."""
+        ...
+
+    def is_usable(self) -> bool:
+        """Return whether the next command may be given to this engine; cheap, no waiting."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the stream. Never raises for what the user function does."""
+        ...
+
+
+class RuntimeHost(Protocol):
+    """What the runtime gives to a kind.
+
+    Attributes:
+        link: The way to the user function.
+        store: Where state is kept.
+        epoch: The epoch to commit under.
+        clock: The time.
+        instrument: Where to say what happens.
+        relay_timeout_s: How long a user function may take for one reply, in seconds.
+    """
+
+    link: FunctionLink
+    store: StateStore
+    epoch: int
+    clock: Clock
+    instrument: Instrument
+    relay_timeout_s: float
+
+    def region(
+        self, entity: DeployedEntity, start: Callable[[str], Engine]
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        """Return the home of all live entities of one service.
+
+        The region reads the entity id from each request, keeps one engine per id with a queue of
+        bounded length before it, passivates idle ones, and drains on exit.
+
+        Args:
+            entity: The service.
+            start: Makes the engine for an entity id; must not wait.
+        """
+        ...
+
+    def report(self, message: str) -> None:
+        """Tell the user function's author what is wrong, without waiting."""
+        ...
+
+
+class EntityKind(ABC):
+    """One state pattern.
+
+    Attributes:
+        name: One word, unique in the process, for settings and listings.
+        entity_type: Full name of its protocol service, unique in the process.
+    """
+
+    name: ClassVar[str]
+    entity_type: ClassVar[str]
+
+    @abstractmethod
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition]
+    ) -> Sequence[ConversationMethod]:
+        """Return the methods of this kind's protocol service, in the user function's process.
+
+        Called once, and only if the application registered an entity of this kind.
+
+        Args:
+            entities: The entities of this kind, at least one.
+        """
+
+    @abstractmethod
+    def open_handler(
+        self, entity: DeployedEntity, host: RuntimeHost
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        """Return what handles the commands of one service, in the runtime.
+
+        Args:
+            entity: The service, which has passed `faults`.
+            host: What the runtime offers.
+        """
+
+    def faults(self, entity: DeployedEntity) -> Iterable[str]:
+        """Name what makes a service unfit for this kind, one sentence each.
+
+        Called at discovery. The default finds nothing wrong; `unary_methods_with_keys` and others
+        in `cloudstate_core.spec_checks` do the checks that most kinds need.
+        """
+        del entity
+        return ()

@@ -1,0 +1,429 @@
+"""The store contract: where the state of entities lives.
+
+One contract for every kind. Whatever belongs to one command goes into one `Commit`, which is
+written as a whole or not at all. A backend proves that it keeps the contract by passing
+`cloudstate_core.testing.store_contract.StateStoreContract`.
+
+Words:
+
+* An `EntityKey` names one entity. It belongs to one of 1,024 *slices*, by a stable hash.
+* A slice has one owner at a time, and the owner has an *epoch*. A commit under an older epoch than
+  the slice's is refused, in the same transaction that would have written it.
+* Events of one entity are numbered from 1 without gaps: their *sequence*.
+* Events of one slice are numbered from 1 without gaps, in commit order: their *position*.
+* A value has a *revision*: 0 before it was first written; every write and delete adds 1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import ClassVar
+
+from google.protobuf.any_pb2 import Any
+
+from cloudstate_core.clock import Clock
+
+__all__ = [
+    "MAX_ENTITY_ID_BYTES",
+    "MAX_PAYLOAD_BYTES",
+    "SLICES",
+    "AppendEvents",
+    "Commit",
+    "DeleteValue",
+    "EnqueueMessage",
+    "EntityKey",
+    "LoggedEvent",
+    "OutboxMessage",
+    "PutSnapshot",
+    "PutValue",
+    "Received",
+    "RememberReply",
+    "RememberedReply",
+    "Snapshot",
+    "StateStore",
+    "StoreBackend",
+    "StoredEvent",
+    "StoredValue",
+    "Write",
+    "slice_of",
+]
+
+#: How many slices there are. Fixed for ever: stored positions and epochs are per slice.
+SLICES = 1024
+
+#: An entity id is at most this long, UTF-8 encoded. Ids are keys of indexes and parts of names
+#: elsewhere; longer ones are refused at the door.
+MAX_ENTITY_ID_BYTES = 512
+
+#: Largest single payload, in bytes. The protocol's reference allows messages of 12 MB.
+MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EntityKey:
+    """One entity, across the deployment.
+
+    Attributes:
+        persistence_id: Namespace, from the entity's declaration.
+        entity_id: Any Unicode text that UTF-8 can encode, not empty.
+    """
+
+    persistence_id: str
+    entity_id: str
+
+
+def slice_of(key: EntityKey) -> int:
+    """Return the slice of a key: the same on every machine, in every release."""
+    name = key.persistence_id.encode() + b"\x00" + key.entity_id.encode()
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") % SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEvents:
+    """Append events after the one numbered `expected_sequence` (0: the entity has none)."""
+
+    expected_sequence: int
+    events: Sequence[Any]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PutSnapshot:
+    """Keep `state` as what the events up to and including `sequence` amount to."""
+
+    sequence: int
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PutValue:
+    """Replace the value whose revision is `expected_revision` (0: never written)."""
+
+    expected_revision: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteValue:
+    """Delete the value whose revision is `expected_revision`; the revision goes on counting."""
+
+    expected_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueMessage:
+    """Put a message into the outbox.
+
+    Attributes:
+        message_id: Unique; a second message of the same id is refused with `ValueError`.
+        destination: Whom it is for, in the words of whoever delivers it.
+        payload: The message.
+        metadata: Its headers.
+    """
+
+    message_id: str
+    destination: str
+    payload: Any
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RememberReply:
+    """Keep the reply to a command, so that the same command answers the same again.
+
+    Attributes:
+        command_key: The caller's name for the command, unique per entity.
+        digest: What tells two requests of the same key apart.
+        reply: The reply's bytes.
+    """
+
+    command_key: str
+    digest: bytes
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Note that a message had its effect on this entity.
+
+    A commit that notes a message which is noted already is refused as a whole: see
+    `StateStore.commit`.
+    """
+
+    message_id: str
+
+
+Write = (
+    AppendEvents
+    | PutSnapshot
+    | PutValue
+    | DeleteValue
+    | EnqueueMessage
+    | RememberReply
+    | Received
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything one command changes.
+
+    Attributes:
+        key: The entity. Every write is about this entity.
+        epoch: The epoch under which the writer owns the entity's slice.
+        writes: At least one.
+    """
+
+    key: EntityKey
+    epoch: int
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event of one entity, exactly as it was appended."""
+
+    sequence: int
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One event as a reader of the log sees it.
+
+    Attributes:
+        slice: The slice.
+        position: Gapless within the slice.
+        key: The entity.
+        sequence: Gapless within the entity.
+        payload: The event.
+        metadata: What the writer added.
+        unix_time_s: When it was written, by the writer's clock.
+    """
+
+    slice: int
+    position: int
+    key: EntityKey
+    sequence: int
+    payload: Any
+    metadata: Mapping[str, str]
+    unix_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The newest snapshot of an entity: `state` covers the events up to `sequence`."""
+
+    sequence: int
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """The value of an entity; `value` is None if it was never written or is deleted."""
+
+    revision: int
+    value: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedReply:
+    """What `RememberReply` kept."""
+
+    digest: bytes
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A message that waits in the outbox; `number` grows in commit order within a slice."""
+
+    number: int
+    sender: EntityKey
+    message_id: str
+    destination: str
+    payload: Any
+    metadata: Mapping[str, str]
+
+
+class StateStore(ABC):
+    """Keeps the state of entities.
+
+    Every method may be called by any number of tasks at once. Nothing that a method returns is
+    shared with the store: changing it changes nothing that is stored.
+    """
+
+    @abstractmethod
+    async def claim(self, slices: Sequence[int]) -> int:
+        """Become the owner of slices and return the epoch to commit under.
+
+        The epoch is larger than any that was claimed for any of these slices before, also by
+        processes that have ended. From here on, commits under an older epoch are refused.
+
+        Raises:
+            StoreUnavailable: The outcome is unknown.
+        """
+
+    @abstractmethod
+    async def commit(self, commit: Commit) -> None:
+        """Write everything in `commit`, or nothing.
+
+        When this returns, the writes survive a crash of the process, of the operating system and
+        of the power supply, and every later read sees them. A caller that stops waiting (is
+        cancelled) does not undo the commit.
+
+        Raises:
+            StaleEpoch: Another process owns the entity now. Nothing was written.
+            SequenceConflict: The entity's last event is not the expected one. Nothing was written.
+            RevisionConflict: The value's revision is not the expected one. Nothing was written.
+            AlreadyReceived: A `Received` names a message that is noted already. Nothing was
+                written.
+            LimitExceeded: A payload is larger than `MAX_PAYLOAD_BYTES`, or the disk is full.
+                Nothing was written.
+            StoreUnavailable: The outcome is unknown: read before trying again.
+            ValueError: The commit itself makes no sense (no writes, no events, an empty or
+                too long entity id, a snapshot or a value twice). Nothing was written.
+        """
+
+    @abstractmethod
+    async def snapshot(self, key: EntityKey) -> Snapshot | None:
+        """Return the newest snapshot, or None.
+
+        Raises:
+            CorruptState: The stored bytes are not those that were written.
+            StoreUnavailable: The store cannot be read now.
+        """
+
+    @abstractmethod
+    async def events(self, key: EntityKey, *, after: int, limit: int) -> list[StoredEvent]:
+        """Return events of one entity in order of their sequence.
+
+        Args:
+            key: The entity.
+            after: Return events with a larger sequence than this; 0 for all.
+            limit: Return at most this many, at least 1. Fewer come back only at the end.
+
+        Raises:
+            CorruptState: The stored bytes are not those that were written, or one is missing.
+            StoreUnavailable: The store cannot be read now.
+            ValueError: `after` is negative or `limit` is less than 1.
+        """
+
+    @abstractmethod
+    async def last_sequence(self, key: EntityKey) -> int:
+        """Return the sequence of the entity's last event; 0 if it has none."""
+
+    @abstractmethod
+    async def value(self, key: EntityKey) -> StoredValue:
+        """Return the value with its revision; revision 0 and no value if never written.
+
+        Raises:
+            CorruptState: The stored bytes are not those that were written.
+        """
+
+    @abstractmethod
+    async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
+        """Return what was remembered for a command of an entity, or None."""
+
+    @abstractmethod
+    async def log(
+        self, slices: range, *, after: Mapping[int, int], limit: int
+    ) -> list[LoggedEvent]:
+        """Return events of all entities of some slices, in order of position within each slice.
+
+        Args:
+            slices: Which slices.
+            after: For each slice, return larger positions than this; 0 for slices not named.
+            limit: Return at most this many, at least 1.
+        """
+
+    @abstractmethod
+    async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
+        """Return the oldest messages that wait in the outbox of some slices."""
+
+    @abstractmethod
+    async def acknowledge(self, message_ids: Sequence[str]) -> None:
+        """Take messages out of the outbox for good. Unknown ids are ignored."""
+
+    @abstractmethod
+    async def offsets(self, consumer: str) -> dict[int, int]:
+        """Return how far a consumer of the log has read: position by slice."""
+
+    @abstractmethod
+    async def save_offsets(self, consumer: str, offsets: Mapping[int, int]) -> None:
+        """Keep how far a consumer has read, for the slices named."""
+
+    @abstractmethod
+    async def keys(
+        self, persistence_id: str, *, prefix: str = "", after: str = "", limit: int
+    ) -> list[EntityKey]:
+        """List entities that have events, a snapshot or a value.
+
+        Args:
+            persistence_id: Whose entities.
+            prefix: Only ids that start with this.
+            after: Only ids that come later, compared as UTF-8 bytes; "" for all.
+            limit: Return at most this many, at least 1.
+
+        Returns:
+            Keys in the order of their ids' UTF-8 bytes; the last id is the next `after`.
+        """
+
+    @abstractmethod
+    async def delete(self, key: EntityKey, epoch: int) -> None:
+        """Erase every trace of an entity, durably. No error if there is none.
+
+        Positions of its events in the log stay used: readers see that they are gone, not others
+        in their place.
+
+        Raises:
+            StaleEpoch: Another process owns the entity now. Nothing was deleted.
+        """
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Return if the store can take commits now.
+
+        Raises:
+            StoreUnavailable: It cannot.
+        """
+
+
+class StoreBackend(ABC):
+    """A way to keep state, as a plugin offers it.
+
+    Attributes:
+        name: One word, unique in the process: what the setting `store` says.
+        settings_type: A frozen dataclass with a default for every field; its values come from the
+            settings section of that name.
+        durable: Whether state outlives the process.
+    """
+
+    name: ClassVar[str]
+    settings_type: ClassVar[type]
+    durable: ClassVar[bool]
+
+    @abstractmethod
+    def open(
+        self, settings: object, data_dir: Path, clock: Clock
+    ) -> AbstractAsyncContextManager[StateStore]:
+        """Open the store, and close it in the end.
+
+        Args:
+            settings: An instance of `settings_type`.
+            data_dir: Where files go, if this backend writes files; made if missing.
+            clock: The time, for what is written beside an event.
+
+        Raises:
+            StoreUnusable: From entering: not writable, in use by another process, or of a version
+                that this release cannot read. Nothing was changed.
+        """
+
+    @abstractmethod
+    def describe(self, settings: object, data_dir: Path) -> str:
+        """Return where state lives, in a few words, for the line printed at start."""
