@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from google.protobuf import symbol_database
+from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
@@ -85,7 +85,7 @@ def message_class_in(pool: DescriptorPool) -> TypeResolver:
     return resolve
 
 
-_default_resolver = message_class_in(symbol_database.Default().pool)
+_default_resolver = message_class_in(descriptor_pool.Default())
 
 
 def type_name(type_url: str) -> str:
@@ -263,8 +263,8 @@ def _raw_bytes(value: object) -> bytes:
 def _signed(bits: int) -> Callable[[bytes], int]:
     # A negative int32 is written as a 64-bit varint; the low bits are the number.
     def read(raw: bytes) -> int:
-        number = int.from_bytes(raw, "little") & (2**bits - 1)
-        return number - 2**bits if number >> (bits - 1) else number
+        number = int.from_bytes(raw, "little") & ((1 << bits) - 1)
+        return number - (1 << bits) if number >> (bits - 1) else number
 
     return read
 

@@ -28,7 +28,7 @@ def with_code(failure: Failure, code: Status) -> Failure:
 
 def code_of(failure: Failure) -> Status | None:
     """Return the code of a failure; None if it has none, or none that gRPC knows."""
-    for field in UnknownFieldSet(failure):
+    for field in UnknownFieldSet(failure):  # type: ignore[attr-defined]  # stubs miss __iter__
         if field.field_number == FAILURE_CODE_FIELD and field.wire_type == 0:
             return Status(field.data) if 0 < field.data <= max(Status) else None
     return None

@@ -6,10 +6,11 @@ there is none for the whole process, so tests make their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from itertools import pairwise
+from typing import cast
 
 import click
 import pluggy
@@ -24,7 +25,15 @@ from cloudstate_core.store import StoreBackend
 
 __all__ = ["PluginInfo", "Plugins", "load_plugins"]
 
-T = TypeVar("T")
+#: What each hook `cloudstate_register_<axis>s` must return objects of.
+_AXES: dict[str, type] = {
+    "kind": EntityKind,
+    "store": StoreBackend,
+    "frontend": FrontEnd,
+    "interceptor": Interceptor,
+    "instrument": Instrument,
+    "command": click.Command,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ def load_plugins(
 
 
 def _check_names(entries: list[EntryPoint], disabled: frozenset[str]) -> None:
-    for first, second in zip(entries, entries[1:], strict=False):
+    for first, second in pairwise(entries):
         if first.name == second.name:
             raise PluginError(
                 f"two plugins are named {first.name!r}: one of {_origin(first)}, one of "
@@ -130,78 +139,58 @@ def _origin_of(plugin: object, manager: pluggy.PluginManager, entries: list[Entr
 def _collect(
     manager: pluggy.PluginManager, entries: list[EntryPoint], disabled: frozenset[str]
 ) -> Plugins:
-    gather = _Gatherer()
-    kinds: dict[str, EntityKind] = {}
-    stores: dict[str, StoreBackend] = {}
-    frontends: dict[str, FrontEnd] = {}
-    interceptors: dict[str, Interceptor] = {}
-    commands: dict[str, click.Command] = {}
-    instruments: list[Instrument] = []
-    installed: list[PluginInfo] = []
+    registered: dict[str, dict[str, object]] = {axis: {} for axis in _AXES}
+    installed = []
     for entry in entries:
-        # One plugin at a time, so that a clash can name both sides.
-        hook = None if entry.name in disabled else manager.get_plugin(entry.name)
-        before = len(gather.registered)
-        if hook is not None:
-            gather.add(entry, hook, "kind", EntityKind, kinds, lambda kind: kind.name)
-            gather.add(entry, hook, "store", StoreBackend, stores, lambda store: store.name)
-            gather.add(entry, hook, "frontend", FrontEnd, frontends, lambda front: front.name)
-            gather.add(
-                entry, hook, "interceptor", Interceptor, interceptors, lambda inner: inner.name
-            )
-            gather.add(
-                entry, hook, "command", click.Command, commands, lambda command: str(command.name)
-            )
-            told: dict[str, Instrument] = {}
-            gather.add(entry, hook, "instrument", Instrument, told, lambda i: type(i).__name__)
-            instruments.extend(told.values())
-        installed.append(
-            PluginInfo(
-                name=entry.name,
-                distribution=entry.dist.name if entry.dist is not None else entry.value,
-                version=entry.dist.version if entry.dist is not None else "",
-                registers=tuple(gather.registered[before:]),
-                enabled=hook is not None,
-            )
-        )
-    _check_entity_types(kinds)
-    return Plugins(
-        kinds, stores, frontends, interceptors, tuple(instruments), commands, tuple(installed)
+        # One plugin at a time, so that a clash can name who came second.
+        enabled = entry.name not in disabled
+        added = _ask(entry, manager.get_plugin(entry.name), registered) if enabled else ()
+        installed.append(_describe(entry, added, enabled=enabled))
+    plugins = Plugins(
+        kinds=cast("dict[str, EntityKind]", registered["kind"]),
+        stores=cast("dict[str, StoreBackend]", registered["store"]),
+        frontends=cast("dict[str, FrontEnd]", registered["frontend"]),
+        interceptors=cast("dict[str, Interceptor]", registered["interceptor"]),
+        instruments=cast("tuple[Instrument, ...]", tuple(registered["instrument"].values())),
+        commands=cast("dict[str, click.Command]", registered["command"]),
+        installed=tuple(installed),
     )
+    _check_entity_types(plugins.kinds)
+    return plugins
 
 
-class _Gatherer:
-    """Calls one plugin's hooks and checks what they return."""
-
-    def __init__(self) -> None:
-        self.registered: list[str] = []
-
-    def add(
-        self,
-        entry: EntryPoint,
-        plugin: object,
-        axis: str,
-        expected: type[T],
-        into: dict[str, T],
-        name_of: Callable[[T], str],
-    ) -> None:
+def _ask(
+    entry: EntryPoint, plugin: object, registered: dict[str, dict[str, object]]
+) -> tuple[str, ...]:
+    """Call one plugin's hooks, check what they return, and return what was added."""
+    added = []
+    for axis, expected in _AXES.items():
         hook = getattr(plugin, f"cloudstate_register_{axis}s", None)
-        if hook is None:
-            return
-        for found in hook():
+        for found in () if hook is None else hook():
             if not isinstance(found, expected):
                 raise PluginError(
                     f"plugin {entry.name!r} of {_origin(entry)}: expected {expected.__name__} from "
                     f"cloudstate_register_{axis}s, found {type(found).__name__}"
                 )
-            name = name_of(found)
-            if name in into:
+            name = getattr(found, "name", None) or type(found).__name__
+            if name in registered[axis]:
                 raise PluginError(
                     f"plugin {entry.name!r} of {_origin(entry)} registers {axis} {name!r}, which "
-                    f"{type(into[name]).__module__} registered already"
+                    f"{type(registered[axis][name]).__module__} registered already"
                 )
-            into[name] = found
-            self.registered.append(f"{axis} {name}")
+            registered[axis][name] = found
+            added.append(f"{axis} {name}")
+    return tuple(added)
+
+
+def _describe(entry: EntryPoint, added: tuple[str, ...], *, enabled: bool) -> PluginInfo:
+    return PluginInfo(
+        name=entry.name,
+        distribution=entry.dist.name if entry.dist is not None else entry.value,
+        version=entry.dist.version if entry.dist is not None else "",
+        registers=added,
+        enabled=enabled,
+    )
 
 
 def _check_entity_types(kinds: dict[str, EntityKind]) -> None:
