@@ -112,7 +112,7 @@ def workspace_projects() -> list[Path]:
 def adopt_pip_settings() -> None:
     """Let uv use the package index that pip is set up for, unless uv has its own settings."""
     for setting, variable in PIP_SETTINGS_FOR_UV.items():
-        pip = [python_of(TOOLS / "uv"), "-m", "pip", "config", "get"]
+        pip = [str(python_of(TOOLS / "uv")), "-m", "pip", "config", "get"]
         for scope in (":env:", "global", "install"):
             found = subprocess.run(
                 [*pip, f"{scope}.{setting}"], capture_output=True, text=True, check=False
@@ -143,8 +143,8 @@ def python_of(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
-def run(*command: str | Path) -> None:
-    subprocess.run(command, cwd=ROOT, check=True)
+def run(*command: object) -> None:
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What applications import: generated messages, and how entities are declared."""

@@ -1,0 +1,8 @@
+# mypy: ignore-errors
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+ENTITY_KEY_FIELD_NUMBER: _ClassVar[int]
+entity_key: _descriptor.FieldDescriptor
