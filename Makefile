@@ -6,8 +6,6 @@ PORT ?= 9000
 
 VENV := .venv/bin
 UV := .tools/uv/bin/uv
-MEMBER_PROJECTS := $(wildcard runtime/pyproject.toml plugins/*/pyproject.toml \
-	backends/*/pyproject.toml tck/pyproject.toml)
 
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap demo test check style types format protos protos-check lock bench clean
@@ -15,16 +13,8 @@ MEMBER_PROJECTS := $(wildcard runtime/pyproject.toml plugins/*/pyproject.toml \
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-.venv/.made-from: tools/bootstrap.py tools/bootstrap.lock requirements.lock pyproject.toml \
-		$(MEMBER_PROJECTS)
+bootstrap: ## install the locked tools and every distribution into .venv, if anything changed
 	@$(PYTHON) tools/bootstrap.py
-	@touch $@
-
-.tools/protoc/.made-from: tools/bootstrap.py tools/protoc.lock
-	@$(PYTHON) tools/bootstrap.py --protoc
-	@touch $@
-
-bootstrap: .venv/.made-from ## install the locked tools and every distribution into .venv
 
 demo: bootstrap ## serve the shopping cart over gRPC and HTTP (PORT=9000)
 	cd examples/shopping_cart && ../../$(VENV)/cloudstate run \
@@ -46,10 +36,12 @@ format: bootstrap ## format the code, and mend what can be mended without though
 types: bootstrap ## check the types
 	$(VENV)/mypy
 
-protos: .tools/protoc/.made-from ## write the generated code anew
+protos: ## write the generated code anew
+	@$(PYTHON) tools/bootstrap.py --protoc
 	.tools/protoc/bin/python tools/generate_protos.py
 
-protos-check: .tools/protoc/.made-from ## fail if the generated code is not what the protos say
+protos-check: ## fail if the generated code is not what the protos say
+	@$(PYTHON) tools/bootstrap.py --protoc
 	.tools/protoc/bin/python tools/generate_protos.py --check
 
 lock: bootstrap ## resolve and lock the dependencies (UPGRADE=--upgrade for newer ones)

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.api.annotations_pb2 import http
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -180,3 +182,63 @@ def test_the_comparison_sees(change) -> None:
     change(file)
 
     assert not described(file).items() <= CONTRACT.items()
+
+
+HTTP_PATHS = {
+    "cloudstate.tck.model.EventSourcedTckModel.Process": "/tck/model/eventsourced/{id}",
+    "cloudstate.tck.model.valueentity.ValueEntityTckModel.Process": "/tck/model/entity/{id}",
+    "cloudstate.tck.model.action.ActionTckModel.ProcessUnary": "/tck/model/action/unary",
+    "cloudstate.tck.model.crdt.CrdtTckModel.Process": "/tck/model/crdt/{id}",
+}
+ENTITY_KEYS = {
+    "cloudstate.tck.model.Request.id",
+    "cloudstate.tck.model.crdt.Request.id",
+    "cloudstate.tck.model.crdt.StreamedRequest.id",
+    "cloudstate.tck.model.eventlogeventing.EmitEventRequest.id",
+    "cloudstate.tck.model.eventlogeventing.JsonEvent.id",
+    "cloudstate.tck.model.valueentity.Request.id",
+}
+EVENT_LOGS = {
+    "ProcessEventOne": "eventlogeventing-one",
+    "ProcessEventTwo": "eventlogeventing-one",
+    "ProcessAnyEvent": "eventlogeventing-two",
+}
+
+
+def methods() -> Iterator[MethodDescriptor]:
+    for module in MODULES:
+        for service in module.DESCRIPTOR.services_by_name.values():
+            yield from service.methods
+
+
+def test_the_model_services_have_the_http_paths_that_other_suites_call() -> None:
+    rules = {
+        method.full_name: method.GetOptions().Extensions[http]
+        for method in methods()
+        if method.GetOptions().HasExtension(http)
+    }
+
+    assert {name: rule.post for name, rule in rules.items()} == HTTP_PATHS
+    assert {rule.body for rule in rules.values()} == {"*"}
+
+
+def test_the_model_requests_mark_their_entity_key() -> None:
+    marked = {
+        field.full_name
+        for module in MODULES
+        for message in module.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field.GetOptions().Extensions[entity_key_pb2.entity_key]
+    }
+
+    assert marked == ENTITY_KEYS
+
+
+def test_the_model_subscriber_names_the_event_logs_it_consumes() -> None:
+    logs = {
+        method.name: getattr(method.GetOptions().Extensions[eventing_pb2.eventing], "in").event_log
+        for method in methods()
+        if method.GetOptions().HasExtension(eventing_pb2.eventing)
+    }
+
+    assert logs == EVENT_LOGS

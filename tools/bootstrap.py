@@ -55,8 +55,8 @@ def missing_requirement() -> str | None:
             " name another with: make PYTHON=python3.12"
         )
     try:
-        import ensurepip  # noqa: F401, PLC0415 - Debian ships venv without it
-        import venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401 - Debian ships venv without it
+        import venv  # noqa: F401
     except ImportError:
         return "this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
     return None
@@ -85,7 +85,7 @@ def install_workspace() -> None:
         return
     print("installing the locked dependencies into .venv", flush=True)
     adopt_pip_settings()
-    if not python_of(VENV).exists():
+    if not stamp.can_be_mended():
         shutil.rmtree(VENV, ignore_errors=True)
         run(sys.executable, "-m", "venv", "--without-pip", VENV)
     uv = [TOOLS / "uv" / "bin" / "uv", "pip"]
@@ -102,7 +102,7 @@ def install_workspace() -> None:
 
 def workspace_projects() -> list[Path]:
     """The folders of all our distributions, the root first."""
-    import tomllib  # noqa: PLC0415 - absent from a Python that `missing_requirement` turns away
+    import tomllib  # absent from a Python that `missing_requirement` turns away
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     members = settings["tool"]["uv"]["workspace"]["members"]
@@ -127,16 +127,26 @@ class Stamp:
 
     def __init__(self, folder: Path, sources: list[Path]) -> None:
         self._file = folder / ".made-from"
-        digest = hashlib.sha256(sys.version.encode())
-        for source in sources:
-            digest.update(source.read_bytes())
-        self._digest = digest.hexdigest()
+        # A virtual environment works only with its Python, and where it was made.
+        self._place = digest_of([sys.version.encode(), bytes(ROOT)])
+        self._sources = digest_of([source.read_bytes() for source in sources])
 
     def is_current(self) -> bool:
-        return self._file.exists() and self._file.read_text() == self._digest
+        return self._read() == [self._place, self._sources]
+
+    def can_be_mended(self) -> bool:
+        """Whether the folder can be brought up to date, rather than made anew."""
+        return self._read()[:1] == [self._place]
 
     def write(self) -> None:
-        self._file.write_text(self._digest)
+        self._file.write_text(f"{self._place}\n{self._sources}\n")
+
+    def _read(self) -> list[str]:
+        return self._file.read_text().split() if self._file.exists() else []
+
+
+def digest_of(parts: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def python_of(environment: Path) -> Path:

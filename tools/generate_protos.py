@@ -14,10 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import google.api
-import grpc_tools
-from grpc_tools import protoc
-
 ROOT = Path(__file__).resolve().parent.parent
 # Generated code is not strict-clean, and nobody edits it.
 NOT_JUDGED = "# mypy: ignore-errors\n"
@@ -62,6 +58,9 @@ TARGETS = (
 
 def include_paths() -> list[Path]:
     """Where imports are looked for beside a target's own sources."""
+    import google.api
+    import grpc_tools
+
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     google_apis = Path(next(iter(google.api.__path__))).parent.parent
     return [ROOT / "protos", google_apis, well_known]
@@ -73,6 +72,8 @@ def generate(target: Target, scratch: Path) -> dict[Path, str]:
     Raises:
         SystemExit: The protos do not compile; the compiler has said why.
     """
+    from grpc_tools import protoc
+
     sources = ROOT / target.sources
     protos = sorted(sources.glob(target.files))
     shutil.rmtree(scratch, ignore_errors=True)
@@ -134,24 +135,25 @@ def expected_files() -> dict[Path, str]:
         }
 
 
-def present_files() -> set[Path]:
+def present_files(root: Path) -> set[Path]:
     """The generated files that stand in the targets' folders now."""
     return {
-        path.relative_to(ROOT)
+        path.relative_to(root)
         for target in TARGETS
-        for path in (ROOT / target.output).iterdir()
+        for path in (root / target.output).iterdir()
         if GENERATED.search(path.name)
     }
 
 
-def differences(expected: dict[Path, str], present: set[Path]) -> list[str]:
+def differences(root: Path, expected: dict[Path, str]) -> list[str]:
     """How the files in the checkout differ from what they should be, a line for each."""
+    present = present_files(root)
     missing = [f"{path}: missing" for path in expected.keys() - present]
     extra = [f"{path}: no proto generates it" for path in present - expected.keys()]
     changed = [
         f"{path}: differs from what its proto generates"
         for path in expected.keys() & present
-        if (ROOT / path).read_text() != expected[path]
+        if (root / path).read_text() != expected[path]
     ]
     return sorted([*missing, *extra, *changed])
 
@@ -159,13 +161,13 @@ def differences(expected: dict[Path, str], present: set[Path]) -> list[str]:
 def main(arguments: list[str]) -> int:
     expected = expected_files()
     if arguments == ["--check"]:
-        found = differences(expected, present_files())
+        found = differences(ROOT, expected)
         for line in found:
             print(line, file=sys.stderr)
         if found:
             print("run `make protos` and commit what it writes", file=sys.stderr)
         return 1 if found else 0
-    for path in present_files() - expected.keys():
+    for path in present_files(ROOT) - expected.keys():
         (ROOT / path).unlink()
     for path, text in expected.items():
         (ROOT / path).write_text(text)
