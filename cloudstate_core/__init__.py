@@ -1,0 +1,1 @@
+"""The contracts that kinds, stores, front ends and the runtime meet at."""
