@@ -7,10 +7,12 @@ from, so that a second run does only what has changed.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -110,16 +112,30 @@ def workspace_projects() -> list[Path]:
 
 
 def adopt_pip_settings() -> None:
-    """Let uv use the package index that pip is set up for, unless uv has its own settings."""
+    """Let uv trust whom this machine trusts, and ask the package index that pip asks.
+
+    What uv has been told itself, in its own variables or files, comes first.
+    """
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile or paths.capath:
+        os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+    pip = [str(python_of(TOOLS / "uv")), "-m", "pip", "config", "list"]
+    listed = subprocess.run(pip, capture_output=True, text=True, check=True).stdout
+    found = pip_settings(listed)
     for setting, variable in PIP_SETTINGS_FOR_UV.items():
-        pip = [str(python_of(TOOLS / "uv")), "-m", "pip", "config", "get"]
-        for scope in (":env:", "global", "install"):
-            found = subprocess.run(
-                [*pip, f"{scope}.{setting}"], capture_output=True, text=True, check=False
-            )
-            if found.returncode == 0:
-                os.environ.setdefault(variable, found.stdout.strip())
-                break
+        if setting in found:
+            os.environ.setdefault(variable, found[setting])
+
+
+def pip_settings(listed: str) -> dict[str, str]:
+    """Read what `pip config list` prints: `section.name='value'`, a later section winning."""
+    settings = {}
+    for section in ("global", "install", ":env:"):
+        for line in listed.splitlines():
+            key, _, value = line.partition("=")
+            if key.startswith(f"{section}."):
+                settings[key.removeprefix(f"{section}.")] = str(ast.literal_eval(value))
+    return settings
 
 
 class Stamp:
