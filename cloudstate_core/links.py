@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -86,7 +86,7 @@ class ConversationMethod:
         open: Starts the user function's end of a new stream.
     """
 
-    rpc: Rpc[Message, Message]
+    rpc: Rpc[Any, Any]
     open: Callable[[Write[Message]], Conversation]
 
 

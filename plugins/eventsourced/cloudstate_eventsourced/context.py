@@ -1,0 +1,90 @@
+"""What the handlers of an event-sourced entity are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.any_pb2 import Any
+
+from cloudstate_core.anys import encode
+from cloudstate_core.context import CommandContext
+from cloudstate_core.metadata import EMPTY_METADATA, Metadata
+
+__all__ = ["EventContext", "EventSourcedCommandContext", "SnapshotContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventContext:
+    """The event being applied.
+
+    Attributes:
+        entity_id: Which entity.
+        sequence: The event's number; the first one of an entity is 1.
+    """
+
+    entity_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotContext:
+    """The snapshot being taken or restored.
+
+    Attributes:
+        entity_id: Which entity.
+        sequence: Number of the last event the snapshot covers.
+    """
+
+    entity_id: str
+    sequence: int
+
+
+class EventSourcedCommandContext(CommandContext):
+    """One command for an event-sourced entity.
+
+    Attributes:
+        sequence: Number of the entity's last event, including those emitted so far.
+        events: What was emitted, packed, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        entity_id: str,
+        service_name: str,
+        command_name: str,
+        command_id: int,
+        sequence: int,
+        apply: Callable[[Any, int], None],
+        metadata: Metadata = EMPTY_METADATA,
+    ) -> None:
+        """Keep the command's data and how an event changes the state."""
+        super().__init__(
+            entity_id=entity_id,
+            service_name=service_name,
+            command_name=command_name,
+            command_id=command_id,
+            metadata=metadata,
+        )
+        self.sequence = sequence
+        self.events: list[Any] = []
+        self._apply = apply
+
+    def emit(self, event: object) -> None:
+        """Record that something happened, and apply it to the state at once.
+
+        The event is stored, together with all others of this command, after the handler returned
+        and before the client is answered.
+
+        Args:
+            event: A protobuf message, a primitive or `Json`, of a type that has an event handler.
+
+        Raises:
+            AnyError: If the event cannot be packed, or no event handler takes its type.
+        """
+        self.check_usable()
+        packed = encode(event)
+        self._apply(packed, self.sequence + 1)
+        self.sequence += 1
+        self.events.append(packed)

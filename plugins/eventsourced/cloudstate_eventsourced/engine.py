@@ -1,0 +1,168 @@
+"""How an event-sourced entity is driven in the runtime: store, user function, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cloudstate.event_sourced_pb2 import (
+    EventSourcedEvent,
+    EventSourcedInit,
+    EventSourcedSnapshot,
+    EventSourcedStreamIn,
+    EventSourcedStreamOut,
+)
+from cloudstate_core.drive import Driver
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import DeadlineExceeded, UserFunctionError
+from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.kind import RuntimeHost
+from cloudstate_core.links import Rpc
+from cloudstate_core.store import AppendEvents, Commit, EntityKey, PutSnapshot, Write
+from cloudstate_eventsourced.machine import (
+    Answer,
+    Append,
+    Appended,
+    CommandArrived,
+    Crash,
+    EventSourcedMachine,
+    Input,
+    Instruction,
+    LoadSnapshot,
+    Opening,
+    Replay,
+    Replayed,
+    ReplyArrived,
+    SendCommand,
+    SendInit,
+    SnapshotLoaded,
+)
+
+__all__ = ["HANDLE", "REPLAY_PAGE_EVENTS", "EventSourcedEngine"]
+
+#: The protocol's method for this kind.
+HANDLE: Rpc[EventSourcedStreamIn, EventSourcedStreamOut] = Rpc(
+    "/cloudstate.eventsourced.EventSourced/handle", EventSourcedStreamIn, EventSourcedStreamOut
+)
+
+#: Events read from the store at a time: enough that the way there costs little for each, few
+#: enough that a long history does not fill memory.
+REPLAY_PAGE_EVENTS = 500
+
+
+class EventSourcedEngine:
+    """One activation of one entity."""
+
+    def __init__(
+        self,
+        entity: DeployedEntity,
+        entity_id: str,
+        host: RuntimeHost,
+        output_type_urls: Mapping[str, str],
+    ) -> None:
+        """Prepare; `open` starts.
+
+        Args:
+            entity: The service.
+            entity_id: Which entity.
+            host: What the runtime offers.
+            output_type_urls: For each command, the type its reply must have.
+        """
+        self._entity = entity
+        self._entity_id = entity_id
+        self._key = EntityKey(entity.persistence_id, entity_id)
+        self._host = host
+        self._stream = host.link.open_stream(HANDLE)
+        self._driver: Driver[Input, Instruction] = Driver(
+            EventSourcedMachine(entity_id, output_type_urls), self._perform
+        )
+        self._outcome: Outcome | None = None
+
+    async def open(self) -> None:
+        """Bring the user function to the state that the store holds."""
+        await self._driver.run(Opening())
+
+    async def handle(self, request: Request) -> Outcome:
+        """Carry out one command."""
+        self._outcome = None
+        await self._driver.run(CommandArrived(request.command, request.payload))
+        return self._answer()
+
+    def is_usable(self) -> bool:
+        """Return whether the stream is as the last reply left it."""
+        return not self._stream.unasked()
+
+    async def aclose(self) -> None:
+        """End the stream."""
+        await self._stream.aclose()
+
+    def _answer(self) -> Outcome:
+        # Every command ends with an `Answer` or an exception, so there is one here.
+        if self._outcome is None:
+            raise UserFunctionError("Unexpected entity behavior", detail="no answer came of it")
+        return self._outcome
+
+    async def _perform(self, instruction: Instruction) -> Input | None:
+        match instruction:
+            case SendCommand(command):
+                return await self._ask(EventSourcedStreamIn(command=command))
+            case Append():
+                await self._append(instruction)
+                return Appended()
+            case Answer(action, side_effects, restart):
+                self._outcome = Outcome(action, side_effects, restart)
+                return None
+            case LoadSnapshot():
+                snapshot = await self._host.store.snapshot(self._key)
+                if snapshot is None:
+                    return SnapshotLoaded(0, None)
+                return SnapshotLoaded(snapshot.sequence, snapshot.state)
+            case SendInit():
+                await self._stream.send(EventSourcedStreamIn(init=self._init_message(instruction)))
+                return None
+            case Replay(after):
+                return await self._replay(after)
+            case Crash(reason, detail):
+                raise UserFunctionError(reason, detail=f"{self._entity.service_name} {detail}")
+
+    async def _ask(self, message: EventSourcedStreamIn) -> ReplyArrived:
+        try:
+            async with self._host.clock.timeout(self._host.relay_timeout_s):
+                await self._stream.send(message)
+                return ReplyArrived(await self._stream.receive())
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the user function did not answer within {self._host.relay_timeout_s:g} s"
+            ) from None
+
+    async def _append(self, append: Append) -> None:
+        writes: tuple[Write, ...] = (AppendEvents(append.expected_sequence, append.events),)
+        if append.snapshot is not None:
+            sequence = append.expected_sequence + len(append.events)
+            writes += (PutSnapshot(sequence, append.snapshot),)
+        await self._host.store.commit(Commit(self._key, self._host.epoch, writes))
+
+    def _init_message(self, init: SendInit) -> EventSourcedInit:
+        message = EventSourcedInit(
+            service_name=self._entity.service_name, entity_id=self._entity_id
+        )
+        if init.snapshot is not None:
+            message.snapshot.CopyFrom(
+                EventSourcedSnapshot(snapshot_sequence=init.sequence, snapshot=init.snapshot)
+            )
+        return message
+
+    async def _replay(self, after: int) -> Replayed:
+        sequence, send = after, self._stream.send
+        while True:
+            page = await self._host.store.events(
+                self._key, after=sequence, limit=REPLAY_PAGE_EVENTS
+            )
+            for event in page:
+                sequence = event.sequence
+                await send(
+                    EventSourcedStreamIn(
+                        event=EventSourcedEvent(sequence=sequence, payload=event.payload)
+                    )
+                )
+            if len(page) < REPLAY_PAGE_EVENTS:
+                return Replayed(sequence)

@@ -1,0 +1,273 @@
+"""Declaring an event-sourced entity: decorators that fill a handler table.
+
+Everything about a handler is worked out when it is registered; what cannot be worked out is an
+error then, naming the function and the file, and not at the first command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any as AnyType
+from typing import ClassVar, TypeVar
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+
+from cloudstate_core.anys import AnyError, encode
+from cloudstate_core.entity import EntityDefinition
+from cloudstate_core.errors import RegistrationError
+from cloudstate_core.injection import Handler, bind, describe
+from cloudstate_eventsourced.command_method import CommandMethod
+from cloudstate_eventsourced.context import EventContext, SnapshotContext
+from cloudstate_eventsourced.initial_state import InitialState
+from cloudstate_eventsourced.slots import Slots
+from cloudstate_eventsourced.value_types import HandlersByType, ValueHandler
+
+__all__ = ["DEFAULT_SNAPSHOT_EVERY_EVENTS", "EventSourcedEntity"]
+
+#: Often enough that an activation replays little, seldom enough that snapshots cost little.
+DEFAULT_SNAPSHOT_EVERY_EVENTS = 100
+
+F = TypeVar("F", bound=Callable[..., AnyType])
+
+
+class EventSourcedEntity(EntityDefinition):
+    """An entity whose state is what its events made of it.
+
+    Example:
+        >>> entity = EventSourcedEntity(CART_SERVICE, [], init=lambda entity_id: Cart())
+        >>> @entity.command_handler("AddItem")
+        ... def add_item(state: Cart, item: AddLineItem, ctx: EventSourcedCommandContext):
+        ...     ctx.emit(ItemAdded(item=...))
+        ...     return Empty()
+        >>> @entity.event_handler(ItemAdded)
+        ... def item_added(state: Cart, event: ItemAdded): ...
+
+    A handler names what it wants by annotation: the state (the type that `init` returns), the
+    command or event (its message type), the context, `Metadata`. Command handlers may be `async`;
+    event and snapshot handlers only change memory and are plain functions. One that returns
+    something other than None replaces the state with it.
+    """
+
+    entity_type: ClassVar[str] = "cloudstate.eventsourced.EventSourced"
+
+    def __init__(
+        self,
+        service_descriptor: ServiceDescriptor,
+        file_descriptors: Sequence[FileDescriptor] = (),
+        init_state: Callable[..., object] | None = None,
+        persistence_id: str = "",
+        snapshot_every: int = 0,
+        *,
+        passivation_timeout_s: float | None = None,
+    ) -> None:
+        """Declare an entity; its handlers follow by decorators.
+
+        Args:
+            service_descriptor: The service, as the generated module has it.
+            file_descriptors: Further files to announce. What the service refers to is always
+                announced.
+            init_state: Makes the state of an entity without events; takes the entity id, or
+                nothing. Annotate what it returns, so that handlers can be checked against it.
+            persistence_id: Namespace of the events; defaults to the service's full name. Changing
+                it loses sight of what was stored before.
+            snapshot_every: After how many events a snapshot is taken, if there is a snapshot
+                function; 0 for the default of 100, negative for never.
+            passivation_timeout_s: Idle time after which an entity leaves memory, in seconds; None
+                leaves it to the runtime.
+
+        Raises:
+            RegistrationError: If one of these cannot work.
+        """
+        if not isinstance(service_descriptor, ServiceDescriptor):
+            raise RegistrationError(
+                "expected a service descriptor, such as shop_pb2.DESCRIPTOR.services_by_name"
+                f"['Shop'], found {type(service_descriptor).__name__}"
+            )
+        if passivation_timeout_s is not None and passivation_timeout_s <= 0:
+            raise RegistrationError(
+                f"passivation_timeout_s: expected more than 0, found {passivation_timeout_s!r}"
+            )
+        super().__init__(
+            service_descriptor,
+            file_descriptors,
+            persistence_id=persistence_id,
+            passivation_timeout_s=passivation_timeout_s,
+        )
+        if init_state is None:
+            raise RegistrationError(f"{self.service.full_name}: expected init_state, found none")
+        self._every = snapshot_every or DEFAULT_SNAPSHOT_EVERY_EVENTS
+        self._initial_state = InitialState(init_state)
+        self._slots = Slots(self._initial_state.type)
+        self._methods = {str(method.name): method for method in service_descriptor.methods}
+        self._commands: dict[str, CommandMethod] = {}
+        self._events = HandlersByType("event")
+        self._snapshot: Handler | None = None
+        self._snapshots = HandlersByType("snapshot")
+
+    # Registration.
+
+    def command_handler(self, name: str, *, blocking: bool = False) -> Callable[[F], F]:
+        """Register the function that serves the method `name`.
+
+        Args:
+            name: Bare name of the method.
+            blocking: Run a plain function in a thread, because it waits for something.
+
+        Raises:
+            RegistrationError: If there is no such method, it has a handler, or the function asks
+                for something it cannot be given.
+        """
+
+        def register(function: F) -> F:
+            method = self._methods.get(name)
+            if method is None:
+                raise RegistrationError(
+                    f"{describe(function)}: service {self.service.full_name} has no method "
+                    f"{name!r}; it has {', '.join(sorted(self._methods))}"
+                )
+            if name in self._commands:
+                raise RegistrationError(
+                    f"{describe(function)}: command {name!r} is handled already by "
+                    f"{self._commands[name].handler.where}"
+                )
+            handler = bind(function, self._slots.for_command(method))
+            if blocking and handler.is_async:
+                raise RegistrationError(f"{handler.where}: an async function must not be blocking")
+            self._commands[name] = CommandMethod(method, handler, blocking=blocking)
+            return function
+
+        return register
+
+    def event_handler(self, event_type: type) -> Callable[[F], F]:
+        """Register the function that applies events of a type to the state.
+
+        Args:
+            event_type: A message class, a primitive type, or `Json` for every JSON event.
+
+        Raises:
+            RegistrationError: If the type cannot be an event, has a handler, or the function asks
+                for something it cannot be given.
+        """
+
+        def register(function: F) -> F:
+            handler = self._bind_plain(function, "event", event_type, EventContext)
+            self._events.add(event_type, handler)
+            return function
+
+        return register
+
+    def snapshot(self) -> Callable[[F], F]:
+        """Register the function that returns the state as one message, primitive or `Json`."""
+
+        def register(function: F) -> F:
+            if self._snapshot is not None:
+                raise RegistrationError(
+                    f"{describe(function)}: snapshots are taken already by {self._snapshot.where}"
+                )
+            self._snapshot = self._bind_plain(function, "snapshot", None, SnapshotContext)
+            return function
+
+        return register
+
+    def snapshot_handler(self) -> Callable[[F], F]:
+        """Register the function that sets the state from a snapshot.
+
+        The annotation of its snapshot parameter says which snapshots it takes; there may be several
+        functions, one for each type that was ever stored.
+        """
+
+        def register(function: F) -> F:
+            snapshot_type = self._slots.snapshot_type(function)
+            handler = self._bind_plain(function, "snapshot", snapshot_type, SnapshotContext)
+            self._snapshots.add(snapshot_type, handler)
+            return function
+
+        return register
+
+    def validate(self) -> None:
+        service = str(self.service.full_name)
+        for method in self._methods.values():
+            if method.client_streaming or method.server_streaming:
+                raise RegistrationError(
+                    f"{service}.{method.name}: an event-sourced entity cannot stream"
+                )
+        missing = sorted(self._methods.keys() - self._commands.keys())
+        if missing:
+            raise RegistrationError(
+                f"{service}: no command handler for {', '.join(missing)}; "
+                f"add @entity.command_handler({missing[0]!r})"
+            )
+        if self._snapshot is not None and not self._snapshots:
+            raise RegistrationError(
+                f"{self._snapshot.where}: {service} takes snapshots but has no "
+                "@entity.snapshot_handler() to restore them"
+            )
+
+    # What a servicer calls.
+
+    @property
+    def snapshot_every_events(self) -> int:
+        """After how many events a snapshot is due; 0 for never."""
+        return max(self._every, 0) if self._snapshot is not None else 0
+
+    def initial_state(self, entity_id: str) -> object:
+        """Return the state of an entity that has no events."""
+        return self._initial_state.make(entity_id)
+
+    def command(self, name: str) -> CommandMethod:
+        """Return the method of that name.
+
+        Raises:
+            AnyError: If there is none.
+        """
+        command = self._commands.get(name)
+        if command is None:
+            raise AnyError(f"service {self.service.full_name} has no command {name!r}")
+        return command
+
+    def apply(self, state: object, payload: Any, context: EventContext) -> object:
+        """Return the state after an event: the same object, or what took its place.
+
+        Raises:
+            AnyError: If no event handler takes the type, or the bytes are not of it.
+        """
+        return self._changed(state, self._events.find(payload.type_url), payload, context)
+
+    def restore(self, state: object, payload: Any, context: SnapshotContext) -> object:
+        """Return the state that a snapshot holds.
+
+        Raises:
+            AnyError: If no snapshot handler takes the type, or the bytes are not of it.
+        """
+        return self._changed(state, self._snapshots.find(payload.type_url), payload, context)
+
+    def take_snapshot(self, state: object, context: SnapshotContext) -> Any | None:
+        """Return the state as a snapshot, or None if this entity takes none.
+
+        Raises:
+            AnyError: If the snapshot function returned something that cannot be packed.
+        """
+        if self._snapshot is None:
+            return None
+        taken = self._snapshot(state, None, context)
+        if taken is None:
+            raise AnyError(f"{self._snapshot.where}: expected a snapshot, found None")
+        return encode(taken)
+
+    def _changed(self, state: object, found: ValueHandler, payload: Any, context: object) -> object:
+        returned = found.handler(state, found.read(payload), context)
+        if returned is None:
+            return state
+        return self._initial_state.replaced(returned, found.handler.where)
+
+    def _bind_plain(
+        self, function: F, what: str, value_type: type | None, context_type: type
+    ) -> Handler:
+        handler = bind(function, self._slots.for_value(what, value_type, context_type))
+        if handler.is_async:
+            raise RegistrationError(
+                f"{handler.where}: expected a plain function, found an async one; it changes "
+                "memory only, and runs at once when an event is emitted"
+            )
+        return handler

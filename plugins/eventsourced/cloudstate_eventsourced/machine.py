@@ -1,0 +1,263 @@
+"""Rules of one event-sourced entity in the runtime, with no I/O.
+
+Give `receive` an input, carry out the instructions it returns, and report what came of them as
+further inputs. A misbehaving user function does not raise; it yields `Crash`.
+
+Everything that decides what is stored, what is sent and what is answered is in this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from google.protobuf.any_pb2 import Any
+
+from cloudstate.entity_pb2 import ClientAction, Command, SideEffect
+from cloudstate.event_sourced_pb2 import EventSourcedReply, EventSourcedStreamOut
+
+__all__ = [
+    "Answer",
+    "Append",
+    "Appended",
+    "CommandArrived",
+    "Crash",
+    "EventSourcedMachine",
+    "Input",
+    "Instruction",
+    "LoadSnapshot",
+    "Opening",
+    "Replay",
+    "Replayed",
+    "ReplyArrived",
+    "SendCommand",
+    "SendInit",
+    "SnapshotLoaded",
+    "State",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The entity is wanted in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotLoaded:
+    """What the store has; sequence 0 and None if there is no snapshot."""
+
+    sequence: int
+    state: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Every event after the snapshot was sent; `sequence` is the last one's."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandArrived:
+    """A client's command."""
+
+    name: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyArrived:
+    """The user function's next message."""
+
+    message: EventSourcedStreamOut
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Events and snapshot are durable."""
+
+
+Input = Opening | SnapshotLoaded | Replayed | CommandArrived | ReplyArrived | Appended
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSnapshot:
+    """Read the newest snapshot. The result is `SnapshotLoaded`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendInit:
+    """Send the first message of the stream."""
+
+    sequence: int
+    snapshot: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send every event after a sequence, in order. The result is `Replayed`."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommand:
+    """Send a command and wait for the next message. The result is `ReplyArrived`."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Store events, and a snapshot if there is one, in one commit. The result is `Appended`."""
+
+    expected_sequence: int
+    events: Sequence[Any]
+    snapshot: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The command is done. With `restart`, this activation must not be used further."""
+
+    action: ClientAction
+    side_effects: Sequence[SideEffect]
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The user function broke the protocol.
+
+    Attributes:
+        reason: What a client may see.
+        detail: What the author of the user function needs to know.
+    """
+
+    reason: str
+    detail: str
+
+
+Instruction = LoadSnapshot | SendInit | Replay | SendCommand | Append | Answer | Crash
+
+
+class State(Enum):
+    """Where an activation is."""
+
+    NEW = "new"
+    LOADING = "loading the snapshot"
+    REPLAYING = "replaying events"
+    IDLE = "idle"
+    AWAITING_REPLY = "awaiting a reply"
+    APPENDING = "appending events"
+    ENDED = "ended"
+
+
+class EventSourcedMachine:
+    """One activation of one entity; at most one command is outstanding."""
+
+    def __init__(self, entity_id: str, output_type_urls: Mapping[str, str]) -> None:
+        """Start with nothing loaded.
+
+        Args:
+            entity_id: Which entity.
+            output_type_urls: For each command, the type its reply must have.
+        """
+        self.state = State.NEW
+        self.sequence = 0
+        self._entity_id = entity_id
+        self._output_type_urls = output_type_urls
+        self._command_id = 0
+        self._command_name = ""
+        self._reply = EventSourcedReply()
+
+    def receive(self, input_: Input) -> Sequence[Instruction]:
+        """Take one input and return what must be done now."""
+        match self.state, input_:
+            case State.IDLE, CommandArrived(name, payload):
+                return self._send(name, payload)
+            case State.AWAITING_REPLY, ReplyArrived(message):
+                return self._receive_message(message)
+            case State.APPENDING, Appended():
+                self.sequence += len(self._reply.events)
+                return self._answer()
+            case State.NEW, Opening():
+                self.state = State.LOADING
+                return (LoadSnapshot(),)
+            case State.LOADING, SnapshotLoaded(sequence, snapshot):
+                self.state, self.sequence = State.REPLAYING, sequence
+                return (SendInit(sequence, snapshot), Replay(sequence))
+            case State.REPLAYING, Replayed(sequence):
+                self.state, self.sequence = State.IDLE, sequence
+                return ()
+            case _:
+                return self._crash(
+                    "Unexpected entity behavior",
+                    f"{type(input_).__name__} while {self.state.value}",
+                )
+
+    def _send(self, name: str, payload: Any) -> Sequence[Instruction]:
+        # Ids count from 1 within one stream. `streamed` and `metadata` stay unset: a command to an
+        # entity has neither.
+        self.state = State.AWAITING_REPLY
+        self._command_id += 1
+        self._command_name = name
+        command = Command(
+            entity_id=self._entity_id, id=self._command_id, name=name, payload=payload
+        )
+        return (SendCommand(command),)
+
+    def _receive_message(self, message: EventSourcedStreamOut) -> Sequence[Instruction]:
+        match message.WhichOneof("message"):
+            case "reply":
+                return self._receive_reply(message.reply)
+            case "failure":
+                return self._crash("Unexpected entity failure", message.failure.description)
+            case _:
+                return self._crash("Unexpected entity message", "an empty message")
+
+    def _receive_reply(self, reply: EventSourcedReply) -> Sequence[Instruction]:
+        fault = self._fault_of(reply)
+        if fault:
+            return self._crash("Unexpected entity reply", fault)
+        self._reply = reply
+        # A failure that a handler answers changes nothing, whatever else the reply holds; and a
+        # snapshot without events is of no use, since it says nothing that is not stored.
+        if reply.client_action.HasField("failure") or not reply.events:
+            return self._answer()
+        self.state = State.APPENDING
+        # The protocol stores before it answers: a client that saw the reply must find the events
+        # after a crash.
+        snapshot = reply.snapshot if reply.HasField("snapshot") else None
+        return (Append(self.sequence, reply.events, snapshot),)
+
+    def _fault_of(self, reply: EventSourcedReply) -> str:
+        if reply.command_id != self._command_id:
+            return f"expected a reply to command {self._command_id}, found {reply.command_id}"
+        expected = self._output_type_urls.get(self._command_name, "")
+        action = reply.client_action
+        if action.HasField("reply") and not _is_of_type(action.reply.payload.type_url, expected):
+            return (
+                f"command {self._command_name!r}: expected a reply of type {expected!r}, "
+                f"found {action.reply.payload.type_url!r}"
+            )
+        if not all(event.type_url for event in reply.events):
+            return f"command {self._command_name!r}: expected events with a type, found one without"
+        return ""
+
+    def _answer(self) -> Sequence[Instruction]:
+        action = self._reply.client_action
+        restart = action.HasField("failure") and action.failure.restart
+        self.state = State.ENDED if restart else State.IDLE
+        return (Answer(action, self._reply.side_effects, restart),)
+
+    def _crash(self, reason: str, detail: str) -> Sequence[Instruction]:
+        self.state = State.ENDED
+        return (Crash(reason, f"entity {self._entity_id!r}: {detail}"),)
+
+
+def _is_of_type(found: str, expected: str) -> bool:
+    # The part before the slash only says where a type's definition might be had; it does not tell
+    # types apart.
+    return found == expected or found.partition("/")[2] == expected.partition("/")[2] != ""
