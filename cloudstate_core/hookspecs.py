@@ -15,6 +15,7 @@ from cloudstate_core.frontend import FrontEnd
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.interceptor import Interceptor
 from cloudstate_core.kind import EntityKind
+from cloudstate_core.settings import SettingsSection
 from cloudstate_core.store import StoreBackend
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
@@ -77,4 +78,16 @@ def cloudstate_register_commands() -> Iterable[click.Command]:  # type: ignore[e
 
     Returns:
         Click commands. Their names must be unique in the process.
+    """
+
+
+@hookspec
+def cloudstate_register_settings() -> Iterable[SettingsSection]:  # type: ignore[empty-body]
+    """Declare the settings sections this plugin reads.
+
+    They are checked whichever command runs, so that one settings file serves all of them. The
+    section of a store is `StoreBackend.settings_type` and needs no declaration of its own.
+
+    Returns:
+        The sections. `SettingsSection.name` must be unique in the process.
     """

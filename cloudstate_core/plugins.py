@@ -6,7 +6,8 @@ there is none for the whole process, so tests make their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from itertools import pairwise
@@ -21,6 +22,7 @@ from cloudstate_core.frontend import FrontEnd
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.interceptor import Interceptor
 from cloudstate_core.kind import EntityKind
+from cloudstate_core.settings import CORE_SECTIONS, SettingsSection
 from cloudstate_core.store import StoreBackend
 
 __all__ = ["PluginInfo", "Plugins", "load_plugins"]
@@ -33,7 +35,13 @@ _AXES: dict[str, type] = {
     "interceptor": Interceptor,
     "instrument": Instrument,
     "command": click.Command,
+    "setting": SettingsSection,
 }
+
+_HOOK_PREFIX = "cloudstate_register_"
+
+#: What makes a name fit for settings, listings and environment variables.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +73,29 @@ class Plugins:
     interceptors: dict[str, Interceptor] = field(default_factory=dict)
     instruments: tuple[Instrument, ...] = ()
     commands: dict[str, click.Command] = field(default_factory=dict)
+    settings: dict[str, SettingsSection] = field(default_factory=dict)
     installed: tuple[PluginInfo, ...] = ()
 
     def kind_of(self, entity_type: str) -> EntityKind | None:
         """Return the kind whose protocol service is `entity_type`, or None."""
         return next((k for k in self.kinds.values() if k.entity_type == entity_type), None)
+
+    def section_types(self) -> dict[str, type]:
+        """Return the dataclass of every section that the settings may have, by its name.
+
+        Raises:
+            PluginError: Two of them have one name.
+        """
+        sections = dict(CORE_SECTIONS)
+        own = [(each.name, each.type) for each in self.settings.values()]
+        for name, type_ in (*own, *((s.name, s.settings_type) for s in self.stores.values())):
+            if name in sections:
+                raise PluginError(
+                    f"settings section {name!r} is taken by both {sections[name].__module__} and "
+                    f"{type_.__module__}"
+                )
+            sections[name] = type_
+        return sections
 
 
 def load_plugins(
@@ -94,14 +120,15 @@ def load_plugins(
     _check_names(entries, disabled)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    registry = _Registry()
+    installed = []
     for entry in entries:
-        if entry.name not in disabled:
-            manager.register(_import(entry), name=entry.name)
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{_origin_of(error.plugin, manager, entries)}: {error}") from error
-    return _collect(manager, entries, disabled)
+        # One plugin at a time, so that a clash can name who came second.
+        enabled = entry.name not in disabled
+        added = registry.add(entry, _register(manager, entry)) if enabled else ()
+        installed.append(_describe(entry, added, enabled=enabled))
+    registry.check_entity_types()
+    return registry.plugins(tuple(installed))
 
 
 def _check_names(entries: list[EntryPoint], disabled: frozenset[str]) -> None:
@@ -116,71 +143,34 @@ def _check_names(entries: list[EntryPoint], disabled: frozenset[str]) -> None:
         raise PluginError(f"cannot disable plugin {name!r}: not installed; installed are {known}")
 
 
-def _import(entry: EntryPoint) -> object:
+def _register(manager: pluggy.PluginManager, entry: EntryPoint) -> object:
+    """Import a plugin and have its hooks checked."""
     try:
-        return entry.load()
+        plugin = entry.load()
     except Exception as error:
-        raise PluginError(
-            f"plugin {entry.name!r} of {_origin(entry)} does not import: "
-            f"{type(error).__name__}: {error}"
+        raise _fault(
+            entry,
+            f"does not import: {type(error).__name__}: {error}; mend it, uninstall it, or name it "
+            "in the setting `disabled` of section [plugins]",
         ) from error
+    try:
+        manager.register(plugin, name=entry.name)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise _fault(entry, str(error)) from error
+    for name in dir(plugin):
+        # pluggy passes over what is not marked, and so over what is misspelt and not marked.
+        if name.startswith(_HOOK_PREFIX) and manager.parse_hookimpl_opts(plugin, name) is None:
+            raise _fault(entry, f"{name} is not marked as a hook: put @hookimpl above it")
+    return plugin
+
+
+def _fault(entry: EntryPoint, what: str) -> PluginError:
+    return PluginError(f"plugin {entry.name!r} of {_origin(entry)}: {what}")
 
 
 def _origin(entry: EntryPoint) -> str:
     return f"distribution {entry.dist.name!r}" if entry.dist is not None else f"{entry.value!r}"
-
-
-def _origin_of(plugin: object, manager: pluggy.PluginManager, entries: list[EntryPoint]) -> str:
-    name = manager.get_name(plugin)
-    origin = next((_origin(entry) for entry in entries if entry.name == name), "unknown")
-    return f"plugin {name!r} of {origin}"
-
-
-def _collect(
-    manager: pluggy.PluginManager, entries: list[EntryPoint], disabled: frozenset[str]
-) -> Plugins:
-    registered: dict[str, dict[str, object]] = {axis: {} for axis in _AXES}
-    installed = []
-    for entry in entries:
-        # One plugin at a time, so that a clash can name who came second.
-        enabled = entry.name not in disabled
-        added = _ask(entry, manager.get_plugin(entry.name), registered) if enabled else ()
-        installed.append(_describe(entry, added, enabled=enabled))
-    plugins = Plugins(
-        kinds=cast("dict[str, EntityKind]", registered["kind"]),
-        stores=cast("dict[str, StoreBackend]", registered["store"]),
-        frontends=cast("dict[str, FrontEnd]", registered["frontend"]),
-        interceptors=cast("dict[str, Interceptor]", registered["interceptor"]),
-        instruments=cast("tuple[Instrument, ...]", tuple(registered["instrument"].values())),
-        commands=cast("dict[str, click.Command]", registered["command"]),
-        installed=tuple(installed),
-    )
-    _check_entity_types(plugins.kinds)
-    return plugins
-
-
-def _ask(
-    entry: EntryPoint, plugin: object, registered: dict[str, dict[str, object]]
-) -> tuple[str, ...]:
-    """Call one plugin's hooks, check what they return, and return what was added."""
-    added = []
-    for axis, expected in _AXES.items():
-        hook = getattr(plugin, f"cloudstate_register_{axis}s", None)
-        for found in () if hook is None else hook():
-            if not isinstance(found, expected):
-                raise PluginError(
-                    f"plugin {entry.name!r} of {_origin(entry)}: expected {expected.__name__} from "
-                    f"cloudstate_register_{axis}s, found {type(found).__name__}"
-                )
-            name = getattr(found, "name", None) or type(found).__name__
-            if name in registered[axis]:
-                raise PluginError(
-                    f"plugin {entry.name!r} of {_origin(entry)} registers {axis} {name!r}, which "
-                    f"{type(registered[axis][name]).__module__} registered already"
-                )
-            registered[axis][name] = found
-            added.append(f"{axis} {name}")
-    return tuple(added)
 
 
 def _describe(entry: EntryPoint, added: tuple[str, ...], *, enabled: bool) -> PluginInfo:
@@ -193,12 +183,88 @@ def _describe(entry: EntryPoint, added: tuple[str, ...], *, enabled: bool) -> Pl
     )
 
 
-def _check_entity_types(kinds: dict[str, EntityKind]) -> None:
-    seen: dict[str, str] = {}
-    for kind in kinds.values():
-        if kind.entity_type in seen:
-            raise PluginError(
-                f"kinds {seen[kind.entity_type]!r} and {kind.name!r} both have entity type "
-                f"{kind.entity_type!r}"
+class _Registry:
+    """Everything that was registered so far, and by which plugin."""
+
+    def __init__(self) -> None:
+        self._registered: dict[str, dict[str, object]] = {axis: {} for axis in _AXES}
+        self._owners: dict[tuple[str, str], EntryPoint] = {}
+
+    def add(self, entry: EntryPoint, plugin: object) -> tuple[str, ...]:
+        """Call one plugin's hooks, check what they return, and return what was added."""
+        added = []
+        for axis in _AXES:
+            for found in self._asked(entry, plugin, axis):
+                name = self._name_of(entry, axis, found)
+                owner = self._owners.setdefault((axis, name), entry)
+                if name in self._registered[axis]:
+                    raise _fault(
+                        entry,
+                        f"registers {axis} {name!r}, which plugin {owner.name!r} of "
+                        f"{_origin(owner)} registered already",
+                    )
+                self._registered[axis][name] = found
+                added.append(f"{axis} {name}")
+        return tuple(added)
+
+    def _asked(self, entry: EntryPoint, plugin: object, axis: str) -> list[object]:
+        hook = f"{_HOOK_PREFIX}{axis}s"
+        if not hasattr(plugin, hook):
+            return []
+        try:
+            found = list(getattr(plugin, hook)())
+        except Exception as error:
+            raise _fault(entry, f"{hook} failed: {type(error).__name__}: {error}") from error
+        expected = _AXES[axis]
+        for each in found:
+            if isinstance(each, type):
+                raise _fault(
+                    entry, f"expected instances from {hook}, found the class {each.__name__}"
+                )
+            if not isinstance(each, expected):
+                raise _fault(
+                    entry,
+                    f"expected {expected.__name__} from {hook}, found {type(each).__name__}",
+                )
+        return found
+
+    def _name_of(self, entry: EntryPoint, axis: str, found: object) -> str:
+        if axis == "instrument":
+            # Instruments have no names: any number of them may be told.
+            type_name = type(found).__qualname__
+            count = sum(type(each) is type(found) for each in self._registered[axis].values())
+            return f"{type(found).__module__}.{type_name}" + (f" {count + 1}" if count else "")
+        name = getattr(found, "name", None)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise _fault(
+                entry,
+                f"expected the name of {axis} {type(found).__name__} to be one word, found "
+                f"{name!r}",
             )
-        seen[kind.entity_type] = kind.name
+        if axis == "kind" and not getattr(found, "entity_type", ""):
+            raise _fault(entry, f"kind {name!r} has no entity_type")
+        return name
+
+    def check_entity_types(self) -> None:
+        seen: dict[str, str] = {}
+        for name, kind in cast("dict[str, EntityKind]", self._registered["kind"]).items():
+            if kind.entity_type in seen:
+                raise _fault(
+                    self._owners["kind", name],
+                    f"kinds {seen[kind.entity_type]!r} and {name!r} both have entity type "
+                    f"{kind.entity_type!r}",
+                )
+            seen[kind.entity_type] = name
+
+    def plugins(self, installed: tuple[PluginInfo, ...]) -> Plugins:
+        of: Mapping[str, dict[str, object]] = self._registered
+        return Plugins(
+            kinds=cast("dict[str, EntityKind]", of["kind"]),
+            stores=cast("dict[str, StoreBackend]", of["store"]),
+            frontends=cast("dict[str, FrontEnd]", of["frontend"]),
+            interceptors=cast("dict[str, Interceptor]", of["interceptor"]),
+            instruments=cast("tuple[Instrument, ...]", tuple(of["instrument"].values())),
+            commands=cast("dict[str, click.Command]", of["command"]),
+            settings=cast("dict[str, SettingsSection]", of["setting"]),
+            installed=installed,
+        )
