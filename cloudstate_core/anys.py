@@ -170,16 +170,22 @@ def encode_json(value: Json) -> Any:
         text = json.dumps(
             value.value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise AnyError(f"not JSON: {error}") from error
     return Any(type_url=JSON_PREFIX + value.name, value=_length_delimited(_utf8(text)))
 
 
 def _decode_json(data: bytes) -> object:
     try:
-        return json.loads(_field_one(data, _LENGTH) or b"null")
+        # Bytes would be taken for UTF-16 or UTF-32 if they look like it.
+        text = (_field_one(data, _LENGTH) or b"null").decode()
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise AnyError(f"not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not allowed")
 
 
 def encode_primitive(type_: str, value: Primitive) -> Any:
@@ -292,7 +298,7 @@ _CODECS: dict[str, _Codec] = {
     "int64": _Codec(_VARINT, 0, lambda v: _integer(_INT64_RANGE, v), _signed(64)),
     "float": _Codec(_FIXED32, 0.0, lambda v: b"\x0d" + struct.pack("<f", v), _real("<f")),
     "double": _Codec(_FIXED64, 0.0, lambda v: b"\x09" + struct.pack("<d", v), _real("<d")),
-    "bool": _Codec(_VARINT, False, _boolean, lambda raw: any(raw)),
+    "bool": _Codec(_VARINT, False, _boolean, any),
 }
 
 
@@ -304,6 +310,8 @@ def _field_one(data: bytes, wire_type: int) -> bytes | None:
     found, at = None, 0
     while at < len(data):
         tag, at = _read_varint(data, at)
+        if tag >> 3 == 0:
+            raise AnyError("there is no field number 0")
         raw, at = _read_field(data, at, tag & 7)
         if tag >> 3 == 1:
             if tag & 7 != wire_type:
