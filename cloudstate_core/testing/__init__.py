@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from cloudstate_core.testing.clock import ManualClock
+from cloudstate_core.testing.faulty_store import FaultyStore
 
-__all__ = ["ManualClock"]
+__all__ = ["FaultyStore", "ManualClock"]
