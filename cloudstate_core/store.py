@@ -94,7 +94,10 @@ class AppendEvents:
 
 @dataclass(frozen=True, slots=True)
 class PutSnapshot:
-    """Keep `state` as what the events up to and including `sequence` amount to."""
+    """Keep `state` as what the events up to and including `sequence` amount to.
+
+    It replaces the snapshot that is kept, unless that one is of a larger sequence.
+    """
 
     sequence: int
     state: Any
@@ -120,7 +123,8 @@ class EnqueueMessage:
     """Put a message into the outbox.
 
     Attributes:
-        message_id: Unique; a second message of the same id is refused with `ValueError`.
+        message_id: Unique among the messages that wait; a second one of the same id is refused
+            with `ValueError`.
         destination: Whom it is for, in the words of whoever delivers it.
         payload: The message.
         metadata: Its headers.
@@ -135,6 +139,8 @@ class EnqueueMessage:
 @dataclass(frozen=True, slots=True)
 class RememberReply:
     """Keep the reply to a command, so that the same command answers the same again.
+
+    It replaces what was kept for the same command.
 
     Attributes:
         command_key: The caller's name for the command, unique per entity.
@@ -159,13 +165,7 @@ class Received:
 
 
 Write = (
-    AppendEvents
-    | PutSnapshot
-    | PutValue
-    | DeleteValue
-    | EnqueueMessage
-    | RememberReply
-    | Received
+    AppendEvents | PutSnapshot | PutValue | DeleteValue | EnqueueMessage | RememberReply | Received
 )
 
 
@@ -287,7 +287,9 @@ class StateStore(ABC):
                 Nothing was written.
             StoreUnavailable: The outcome is unknown: read before trying again.
             ValueError: The commit itself makes no sense (no writes, no events, an empty or
-                too long entity id, a snapshot or a value twice). Nothing was written.
+                too long entity id, text that UTF-8 cannot encode, a negative sequence, a
+                snapshot, a value or a name twice, a message id that waits already). Nothing was
+                written.
         """
 
     @abstractmethod
@@ -377,6 +379,9 @@ class StateStore(ABC):
     @abstractmethod
     async def delete(self, key: EntityKey, epoch: int) -> None:
         """Erase every trace of an entity, durably. No error if there is none.
+
+        The messages that it has waiting in the outbox are such a trace. Sequence and revision
+        start anew.
 
         Positions of its events in the log stay used: readers see that they are gone, not others
         in their place.
