@@ -34,6 +34,7 @@ class Limits:
         max_query_parameters: Most query parameters.
         max_json_depth: Deepest nesting of a JSON body.
         max_json_nodes: Most values in a JSON body.
+        max_commands_in_flight: Most requests that are served at a time, over all front ends.
         max_connections: Most connections at a time.
         max_streams_per_connection: Most calls at a time on one HTTP/2 connection.
         handshake_timeout_s: How long a connection may take for its first bytes, in seconds.
@@ -47,6 +48,7 @@ class Limits:
     max_query_parameters: int = 256
     max_json_depth: int = 64
     max_json_nodes: int = 100_000
+    max_commands_in_flight: int = 10_000
     max_connections: int = 1024
     max_streams_per_connection: int = 128
     handshake_timeout_s: float = 10.0

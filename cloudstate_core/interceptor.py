@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.frontend import Limits
 from cloudstate_core.handler import CommandHandler
 
 __all__ = ["Interceptor"]
@@ -27,5 +28,5 @@ class Interceptor(ABC):
     order: ClassVar[int]
 
     @abstractmethod
-    def wrap(self, handler: CommandHandler, clock: Clock) -> CommandHandler:
+    def wrap(self, handler: CommandHandler, clock: Clock, limits: Limits) -> CommandHandler:
         """Return a handler that stands before `handler`. Called once, at start."""

@@ -146,3 +146,10 @@ class FunctionLink(ABC):
     @abstractmethod
     async def report_error(self, message: str) -> None:
         """Tell the user function what is wrong with it. Does not raise if that fails."""
+
+    @abstractmethod
+    async def wait_until_lost(self) -> None:
+        """Return when the user function has gone away since it was last reached.
+
+        Whoever gets this must discover again: what comes back may be another version.
+        """

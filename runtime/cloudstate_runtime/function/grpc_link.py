@@ -1,0 +1,185 @@
+"""The link to a user function in another process, over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar, cast
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import Message
+
+from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
+from cloudstate.entity_pb2_grpc import EntityDiscoveryStub
+from cloudstate_core.clock import Clock
+from cloudstate_core.errors import UserFunctionUnavailable
+from cloudstate_core.links import EntityStream, FunctionLink, Rpc
+
+__all__ = ["GrpcLink", "open_grpc_link"]
+
+In = TypeVar("In", bound=Message)
+Out = TypeVar("Out", bound=Message)
+
+log = structlog.get_logger()
+
+#: How long a report may take; nobody waits for it.
+_REPORT_TIMEOUT_S = 5.0
+
+#: How long one attempt to discover may take; the next attempt follows anyway.
+_DISCOVER_TIMEOUT_S = 10.0
+
+
+class GrpcStream(EntityStream[In, Out]):
+    """The runtime's end of one gRPC stream.
+
+    One read is always under way, so that a message or an end that nobody asked for is seen without
+    waiting. Nothing beyond that one message is taken from gRPC, which holds the sender back.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, rpc: Rpc[In, Out], link: GrpcLink) -> None:
+        """Start the call."""
+        self._call: grpc.aio.StreamStreamCall[Message, Message] = channel.stream_stream(
+            rpc.path,
+            request_serializer=rpc.request_class.SerializeToString,
+            response_deserializer=rpc.response_class.FromString,
+        )()
+        self._link = link
+        self._reading: asyncio.Task[object] | None = None
+        self._closed = False
+
+    async def send(self, message: In) -> None:
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._terminated() from error
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._call.read())
+
+    async def receive(self) -> Out:
+        reading = self._reading or asyncio.create_task(self._call.read())
+        try:
+            message = await reading
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._terminated() from error
+        if message is grpc.aio.EOF:
+            raise await self._terminated()
+        self._reading = asyncio.create_task(self._call.read())
+        return cast("Out", message)
+
+    def unasked(self) -> bool:
+        return self._closed or (self._reading is not None and self._reading.done())
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with self._link.clock.timeout(self._link.close_timeout_s):
+                await self._call.done_writing()
+                await self._read_to_the_end()
+        except TimeoutError:
+            log.warning("user_function_does_not_end_stream", link=self._link.name)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # it has ended already, which is what was wanted
+        finally:
+            self._call.cancel()
+            self._forget_reading()
+
+    async def _read_to_the_end(self) -> None:
+        reading = self._reading or asyncio.create_task(self._call.read())
+        while await reading is not grpc.aio.EOF:
+            reading = self._reading = asyncio.create_task(self._call.read())
+
+    def _forget_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is None:
+            return
+        reading.cancel()
+        # Whatever it ends with has been dealt with, or does not matter any more.
+        reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _terminated(self) -> UserFunctionUnavailable:
+        """Return the error for a stream that has ended or broken."""
+        code, details = await self._call.code(), await self._call.details()
+        return UserFunctionUnavailable(
+            "Unexpected entity termination",
+            detail=f"{self._link.name}: the stream ended with {code.name}: {details or 'no text'}",
+        )
+
+
+class GrpcLink(FunctionLink):
+    """The way to a user function behind an address.
+
+    Attributes:
+        name: The address, for people.
+        clock: The time.
+        close_timeout_s: How long the other side may take to end a stream.
+    """
+
+    def __init__(
+        self, name: str, channel: grpc.aio.Channel, clock: Clock, *, close_timeout_s: float
+    ) -> None:
+        """Keep the channel; `open_grpc_link` makes and closes it."""
+        self.name = name
+        self.clock = clock
+        self.close_timeout_s = close_timeout_s
+        self._channel = channel
+        self._discovery = EntityDiscoveryStub(channel)
+
+    def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
+        return GrpcStream(self._channel, rpc, self)
+
+    async def discover(self, info: ProxyInfo) -> EntitySpec:
+        try:
+            spec = await self._discovery.discover(info, timeout=_DISCOVER_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise UserFunctionUnavailable(
+                f"user function {self.name} does not answer discovery",
+                detail=f"{error.code().name}: {error.details()}",
+            ) from error
+        return cast("EntitySpec", spec)
+
+    async def report_error(self, message: str) -> None:
+        try:
+            await self._discovery.reportError(
+                UserFunctionError(message=message), timeout=_REPORT_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError as error:
+            log.warning("report_not_delivered", link=self.name, code=error.code().name)
+
+    async def wait_until_lost(self) -> None:
+        state = self._channel.get_state()
+        while state is grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(state)
+            state = self._channel.get_state()
+
+
+@asynccontextmanager
+async def open_grpc_link(
+    address: str, clock: Clock, *, max_message_bytes: int, close_timeout_s: float
+) -> AsyncIterator[GrpcLink]:
+    """Open the way to a user function, and close it in the end. Does not wait for an answer.
+
+    Args:
+        address: `host:port`, in clear text; anything gRPC resolves, such as `unix:path`.
+        clock: The time.
+        max_message_bytes: Largest message accepted from it.
+        close_timeout_s: How long it may take to end a stream.
+    """
+    options = [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Two links to one address must not share a connection, or neither is told of its loss.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield GrpcLink(address, channel, clock, close_timeout_s=close_timeout_s)

@@ -1,0 +1,54 @@
+"""What the runtime gives to the kinds of one user function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.handler import CommandHandler
+from cloudstate_core.instrument import Instrument
+from cloudstate_core.kind import Engine
+from cloudstate_core.links import FunctionLink
+from cloudstate_core.store import StateStore
+from cloudstate_runtime.activation.region import Region, open_region
+from cloudstate_runtime.function.reports import Reports
+from cloudstate_runtime.settings import RuntimeSettings
+
+__all__ = ["KindHost"]
+
+
+@dataclass(slots=True)
+class KindHost:
+    """The runtime's `RuntimeHost`."""
+
+    link: FunctionLink
+    store: StateStore
+    epoch: int
+    clock: Clock
+    instrument: Instrument
+    reports: Reports
+    settings: RuntimeSettings
+    relay_timeout_s: float
+
+    def region(
+        self, entity: DeployedEntity, start: Callable[[str], Engine]
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        """Return the home of all live entities of one service."""
+        region = Region(
+            entity,
+            start,
+            self.reports.send,
+            self.clock,
+            self.instrument,
+            passivation_timeout_s=self.settings.passivation_timeout_s,
+            max_waiting_commands=self.settings.max_waiting_commands,
+            max_active_entities=self.settings.max_active_entities,
+        )
+        return open_region(region, drain_grace_s=self.settings.drain_grace_s)
+
+    def report(self, message: str) -> None:
+        """Tell the user function's author what is wrong, without waiting."""
+        self.reports.send(message)

@@ -1,0 +1,104 @@
+"""The link to a user function in the same process.
+
+Messages are handed over as they are: nothing is serialized, and no task or queue stands between the
+two ends. The user function's handler runs inside the runtime's `send`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TypeVar, cast
+
+import structlog
+from google.protobuf.message import Message
+
+from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.errors import UserFunctionUnavailable
+from cloudstate_core.host.user_function import UserFunction
+from cloudstate_core.links import ConversationMethod, EntityStream, FunctionLink, Rpc
+
+__all__ = ["LocalLink"]
+
+In = TypeVar("In", bound=Message)
+Out = TypeVar("Out", bound=Message)
+
+log = structlog.get_logger()
+
+
+class LocalStream(EntityStream[In, Out]):
+    """Both ends of one stream, without a stream between them."""
+
+    def __init__(self, method: ConversationMethod) -> None:
+        """Start the user function's end."""
+        self._arrived: deque[Message] = deque()
+        self._waiting: asyncio.Event | None = None
+        self._broken = ""
+        self._closed = False
+        self._conversation = method.open(self._write)
+
+    async def send(self, message: In) -> None:
+        if self._broken or self._closed or self._conversation.ended:
+            raise UserFunctionUnavailable("Unexpected entity termination", detail=self._broken)
+        try:
+            await self._conversation.receive(message)
+        except Exception as error:
+            self._broken = f"{type(error).__name__}: {error}"
+            log.exception("user_function_raised")
+            raise UserFunctionUnavailable(
+                "Unexpected entity termination", detail=self._broken
+            ) from error
+
+    async def receive(self) -> Out:
+        while not self._arrived:
+            if self._broken or self._closed or self._conversation.ended:
+                raise UserFunctionUnavailable("Unexpected entity termination", detail=self._broken)
+            self._waiting = asyncio.Event()
+            await self._waiting.wait()
+        return cast("Out", self._arrived.popleft())
+
+    def unasked(self) -> bool:
+        return bool(self._arrived or self._broken) or self._conversation.ended
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._wake()
+        try:
+            await self._conversation.aclose()
+        except Exception:
+            log.exception("user_function_raised_while_closing")
+
+    async def _write(self, message: Message) -> None:
+        self._arrived.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            self._waiting.set()
+            self._waiting = None
+
+
+class LocalLink(FunctionLink):
+    """The way to a user function that lives here."""
+
+    def __init__(self, user_function: UserFunction) -> None:
+        """Keep the user function."""
+        self._user_function = user_function
+
+    def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
+        method = self._user_function.methods.get(rpc.path)
+        if method is None:
+            raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
+        return LocalStream(method)
+
+    async def discover(self, info: ProxyInfo) -> EntitySpec:
+        return self._user_function.spec(info)
+
+    async def report_error(self, message: str) -> None:
+        self._user_function.report_error(message)
+
+    async def wait_until_lost(self) -> None:
+        # It ends with this process.
+        await asyncio.Event().wait()

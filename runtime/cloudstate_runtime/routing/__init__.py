@@ -1,0 +1,1 @@
+"""From a service's name to the handler of its commands."""

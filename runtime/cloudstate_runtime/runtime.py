@@ -1,0 +1,219 @@
+"""The runtime's composition root: opens everything in order and closes it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from random import Random
+
+import structlog
+
+from cloudstate.entity_pb2 import ProxyInfo
+from cloudstate_core.clock import Clock
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import StoreError
+from cloudstate_core.frontend import FrontEnd, Limits
+from cloudstate_core.handler import CommandHandler
+from cloudstate_core.instrument import Instruments
+from cloudstate_core.links import FunctionLink
+from cloudstate_core.plugins import Plugins
+from cloudstate_core.store import SLICES, StateStore
+from cloudstate_runtime.function.connection import FunctionConnection
+from cloudstate_runtime.function.discovery import PROTOCOL_VERSION, Discovery, FrontEndFaults
+from cloudstate_runtime.function.kind_host import KindHost
+from cloudstate_runtime.function.reports import Reports
+from cloudstate_runtime.routing.router import Router
+from cloudstate_runtime.routing.served import ServedNow
+from cloudstate_runtime.settings import RuntimeSettings
+
+__all__ = ["PROXY_NAME", "Runtime", "limits_of", "open_runtime"]
+
+log = structlog.get_logger()
+
+#: What this runtime calls itself towards user functions.
+PROXY_NAME = "cloudstate-python"
+
+#: How often the store is asked whether it can take commits, in seconds.
+_STORE_CHECK_INTERVAL_S = 0.1
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A runtime that is open.
+
+    Attributes:
+        handler: The first handler of the request path; front ends pass requests to it.
+        served: What is served.
+        limits: What front ends must refuse.
+        clock: The time.
+        connections: One for each user function.
+    """
+
+    handler: CommandHandler
+    served: ServedNow
+    limits: Limits
+    clock: Clock
+    connections: Sequence[FunctionConnection]
+    draining: bool = False
+    store_is_up: bool = True
+
+    def is_ready(self) -> bool:
+        """Return whether commands can be served now."""
+        return (
+            not self.draining
+            and self.store_is_up
+            and all(connection.deployed.is_set() for connection in self.connections)
+        )
+
+    async def wait_until_deployed(self) -> None:
+        """Return when every user function is served."""
+        for connection in self.connections:
+            await connection.deployed.wait()
+
+    async def watch_store(self, store: StateStore) -> None:
+        """Keep `store_is_up` true to the store; runs until cancelled."""
+        while True:
+            try:
+                await store.check()
+            except StoreError as error:
+                if self.store_is_up:
+                    log.warning("store_is_down", reason=str(error))
+                self.store_is_up = False
+            else:
+                if not self.store_is_up:
+                    log.info("store_is_up_again")
+                self.store_is_up = True
+            await self.clock.sleep(_STORE_CHECK_INTERVAL_S)
+
+
+def limits_of(settings: RuntimeSettings) -> Limits:
+    """Return what front ends must refuse under some settings."""
+    return Limits(
+        max_request_bytes=settings.max_request_bytes,
+        max_commands_in_flight=settings.max_commands_in_flight,
+        default_deadline_s=settings.relay_timeout_s,
+    )
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: RuntimeSettings,
+    plugins: Plugins,
+    store: StateStore,
+    functions: Mapping[str, FunctionLink],
+    *,
+    clock: Clock,
+    random: Random,
+) -> AsyncIterator[Runtime]:
+    """Serve user functions from a store, without a front door; see `frontend.port` for that.
+
+    Returns at once; `Runtime.wait_until_deployed` waits for the user functions. On exit commands
+    that run are finished, for as long as the settings allow.
+
+    Args:
+        settings: How to serve.
+        plugins: Kinds, interceptors, instruments, and front ends whose objections count.
+        store: Where state is kept; open before, closed after.
+        functions: The way to each user function, by a name for people.
+        clock: The time.
+        random: For the spread of retries.
+    """
+    served = ServedNow()
+    # With one node every slice is its own. The epoch is checked by every commit all the same, so
+    # that a process which was replaced and does not know it cannot write.
+    epoch = await store.claim(range(SLICES))
+    reports = {name: Reports(name, link) for name, link in functions.items()}
+    router = Router(
+        served,
+        _reporter(served, reports),
+        max_hops=settings.max_hops,
+        max_pending_effects=settings.max_pending_effects,
+    )
+    limits = limits_of(settings)
+    discovery = Discovery(
+        kinds={kind.entity_type: kind for kind in plugins.kinds.values()},
+        front_end_faults=_objections(plugins.frontends.values()),
+        max_spec_bytes=settings.max_spec_bytes,
+    )
+    connections = [
+        FunctionConnection(
+            name,
+            link,
+            discovery,
+            KindHost(
+                link=link,
+                store=store,
+                epoch=epoch,
+                clock=clock,
+                instrument=Instruments(plugins.instruments),
+                reports=reports[name],
+                settings=settings,
+                relay_timeout_s=settings.relay_timeout_s,
+            ),
+            served,
+            _proxy_info(plugins),
+            random,
+        )
+        for name, link in functions.items()
+    ]
+    runtime = Runtime(
+        _intercepted(router, plugins, clock, limits), served, limits, clock, connections
+    )
+    tasks = [asyncio.create_task(connection.run()) for connection in connections]
+    tasks.append(asyncio.create_task(runtime.watch_store(store)))
+    try:
+        yield runtime
+    finally:
+        runtime.draining = True
+        await router.drain(settings.drain_grace_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for report in reports.values():
+            await report.aclose()
+        _raise_failure(tasks)
+
+
+def _raise_failure(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if not task.cancelled() and task.exception() is not None:
+            raise task.exception() or AssertionError
+
+
+def _proxy_info(plugins: Plugins) -> ProxyInfo:
+    return ProxyInfo(
+        protocol_major_version=PROTOCOL_VERSION[0],
+        protocol_minor_version=PROTOCOL_VERSION[1],
+        proxy_name=PROXY_NAME,
+        proxy_version=version("cloudstate-runtime"),
+        supported_entity_types=sorted(kind.entity_type for kind in plugins.kinds.values()),
+    )
+
+
+def _intercepted(router: Router, plugins: Plugins, clock: Clock, limits: Limits) -> CommandHandler:
+    handler: CommandHandler = router
+    outermost_last = sorted(plugins.interceptors.values(), key=lambda i: i.order, reverse=True)
+    for interceptor in outermost_last:
+        handler = interceptor.wrap(handler, clock, limits)
+    return handler
+
+
+def _objections(frontends: Iterable[FrontEnd]) -> FrontEndFaults:
+    known = tuple(frontends)
+
+    def faults(entities: Sequence[DeployedEntity]) -> Iterable[str]:
+        return [fault for frontend in known for fault in frontend.faults(entities)]
+
+    return faults
+
+
+def _reporter(served: ServedNow, reports: Mapping[str, Reports]) -> Callable[[str, str], None]:
+    def report(service: str, message: str) -> None:
+        for deployment in served.deployments:
+            if any(entity.service_name == service for entity in deployment.entities):
+                reports[deployment.name].send(message)
+
+    return report
