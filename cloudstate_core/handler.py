@@ -8,18 +8,18 @@ shape: a fake, a remote node, an interceptor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, SideEffect
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
+from cloudstate_core.value import value
 
 __all__ = ["CommandHandler", "Hop", "Outcome", "Request"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hop:
     """One step by which a user function passed a request on.
 
@@ -34,7 +34,7 @@ class Hop:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """One message for one method of one service.
 
@@ -56,7 +56,7 @@ class Request:
     hops: tuple[Hop, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What came of a request.
 
@@ -69,7 +69,7 @@ class Outcome:
     """
 
     action: ClientAction
-    side_effects: Sequence[SideEffect] = field(default=())
+    side_effects: Sequence[SideEffect] = ()
     restart: bool = False
 
 

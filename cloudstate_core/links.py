@@ -113,6 +113,19 @@ class EntityStream(ABC, Generic[In, Out]):
         """
 
     @abstractmethod
+    async def ask(self, message: In, timeout_s: float) -> Out:
+        """Send one message and return the next one that comes back.
+
+        Args:
+            message: What to send.
+            timeout_s: How long both may take, in seconds.
+
+        Raises:
+            TimeoutError: No message came in time. The stream must not be used further.
+            UserFunctionUnavailable: The stream broke or the other end has closed it.
+        """
+
+    @abstractmethod
     def unasked(self) -> bool:
         """Return whether a message waits, or the stream has ended, without having been asked.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from google.protobuf.any_pb2 import Any
 
 from cloudstate_core.anys import encode
 from cloudstate_core.context import CommandContext
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
+from cloudstate_core.value import value
 
 __all__ = ["EventContext", "EventSourcedCommandContext", "SnapshotContext"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventContext:
     """The event being applied.
 
@@ -27,7 +27,7 @@ class EventContext:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotContext:
     """The snapshot being taken or restored.
 

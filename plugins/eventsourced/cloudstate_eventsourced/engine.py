@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudstate.event_sourced_pb2 import (
-    EventSourcedEvent,
     EventSourcedInit,
     EventSourcedSnapshot,
     EventSourcedStreamIn,
@@ -103,8 +102,8 @@ class EventSourcedEngine:
 
     async def _perform(self, instruction: Instruction) -> Input | None:
         match instruction:
-            case SendCommand(command):
-                return await self._ask(EventSourcedStreamIn(command=command))
+            case SendCommand(message):
+                return await self._ask(message)
             case Append():
                 await self._append(instruction)
                 return Appended()
@@ -126,9 +125,7 @@ class EventSourcedEngine:
 
     async def _ask(self, message: EventSourcedStreamIn) -> ReplyArrived:
         try:
-            async with self._host.clock.timeout(self._host.relay_timeout_s):
-                await self._stream.send(message)
-                return ReplyArrived(await self._stream.receive())
+            return ReplyArrived(await self._stream.ask(message, self._host.relay_timeout_s))
         except TimeoutError:
             raise DeadlineExceeded(
                 f"the user function did not answer within {self._host.relay_timeout_s:g} s"
@@ -159,10 +156,9 @@ class EventSourcedEngine:
             )
             for event in page:
                 sequence = event.sequence
-                await send(
-                    EventSourcedStreamIn(
-                        event=EventSourcedEvent(sequence=sequence, payload=event.payload)
-                    )
-                )
+                message = EventSourcedStreamIn()
+                message.event.sequence = sequence
+                message.event.payload.CopyFrom(event.payload)
+                await send(message)
             if len(page) < REPLAY_PAGE_EVENTS:
                 return Replayed(sequence)

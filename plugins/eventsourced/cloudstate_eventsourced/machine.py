@@ -9,13 +9,17 @@ Everything that decides what is stored, what is sent and what is answered is in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from google.protobuf.any_pb2 import Any
 
-from cloudstate.entity_pb2 import ClientAction, Command, SideEffect
-from cloudstate.event_sourced_pb2 import EventSourcedReply, EventSourcedStreamOut
+from cloudstate.entity_pb2 import ClientAction, SideEffect
+from cloudstate.event_sourced_pb2 import (
+    EventSourcedReply,
+    EventSourcedStreamIn,
+    EventSourcedStreamOut,
+)
+from cloudstate_core.value import value
 
 __all__ = [
     "Answer",
@@ -38,12 +42,12 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Opening:
     """The entity is wanted in memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotLoaded:
     """What the store has; sequence 0 and None if there is no snapshot."""
 
@@ -51,14 +55,14 @@ class SnapshotLoaded:
     state: Any | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replayed:
     """Every event after the snapshot was sent; `sequence` is the last one's."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandArrived:
     """A client's command."""
 
@@ -66,14 +70,14 @@ class CommandArrived:
     payload: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplyArrived:
     """The user function's next message."""
 
     message: EventSourcedStreamOut
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Appended:
     """Events and snapshot are durable."""
 
@@ -81,12 +85,12 @@ class Appended:
 Input = Opening | SnapshotLoaded | Replayed | CommandArrived | ReplyArrived | Appended
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadSnapshot:
     """Read the newest snapshot. The result is `SnapshotLoaded`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendInit:
     """Send the first message of the stream."""
 
@@ -94,21 +98,21 @@ class SendInit:
     snapshot: Any | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replay:
     """Send every event after a sequence, in order. The result is `Replayed`."""
 
     after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendCommand:
     """Send a command and wait for the next message. The result is `ReplyArrived`."""
 
-    command: Command
+    message: EventSourcedStreamIn
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Append:
     """Store events, and a snapshot if there is one, in one commit. The result is `Appended`."""
 
@@ -117,7 +121,7 @@ class Append:
     snapshot: Any | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """The command is done. With `restart`, this activation must not be used further."""
 
@@ -126,7 +130,7 @@ class Answer:
     restart: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Crash:
     """The user function broke the protocol.
 
@@ -203,10 +207,14 @@ class EventSourcedMachine:
         self.state = State.AWAITING_REPLY
         self._command_id += 1
         self._command_name = name
-        command = Command(
-            entity_id=self._entity_id, id=self._command_id, name=name, payload=payload
-        )
-        return (SendCommand(command),)
+        # Filled in place: making the inner messages first would copy the payload once for each.
+        message = EventSourcedStreamIn()
+        command = message.command
+        command.entity_id = self._entity_id
+        command.id = self._command_id
+        command.name = name
+        command.payload.CopyFrom(payload)
+        return (SendCommand(message),)
 
     def _receive_message(self, message: EventSourcedStreamOut) -> Sequence[Instruction]:
         match message.WhichOneof("message"):
@@ -242,8 +250,9 @@ class EventSourcedMachine:
                 f"command {self._command_name!r}: expected a reply of type {expected!r}, "
                 f"found {action.reply.payload.type_url!r}"
             )
-        if not all(event.type_url for event in reply.events):
-            return f"command {self._command_name!r}: expected events with a type, found one without"
+        for event in reply.events:
+            if not event.type_url:
+                return f"command {self._command_name!r}: expected a type in each event, found none"
         return ""
 
     def _answer(self) -> Sequence[Instruction]:

@@ -10,7 +10,6 @@ Everything that decides what is said on the stream is in this file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from google.protobuf.any_pb2 import Any
@@ -22,6 +21,7 @@ from cloudstate.event_sourced_pb2 import (
     EventSourcedStreamIn,
     EventSourcedStreamOut,
 )
+from cloudstate_core.value import value
 
 __all__ = [
     "ApplyEvent",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Returned:
     """A command handler returned, or failed on purpose."""
 
@@ -48,14 +48,14 @@ class Returned:
     side_effects: Sequence[SideEffect]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Raised:
     """A handler raised. `reason` is for the author of the user function."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotTaken:
     """The snapshot function returned; None if the entity has none."""
 
@@ -65,7 +65,7 @@ class SnapshotTaken:
 Input = EventSourcedStreamIn | Returned | Raised | SnapshotTaken
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenEntity:
     """Make the initial state, and let the snapshot handler set it if there is a snapshot.
 
@@ -78,7 +78,7 @@ class OpenEntity:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApplyEvent:
     """Let the event handler change the state. The result is None, or `Raised`."""
 
@@ -86,7 +86,7 @@ class ApplyEvent:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallHandler:
     """Let the command handler decide. The result is `Returned` or `Raised`."""
 
@@ -94,21 +94,21 @@ class CallHandler:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TakeSnapshot:
     """Ask for the state as it is now. The result is `SnapshotTaken` or `Raised`."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Send a message to the runtime."""
 
     message: EventSourcedStreamOut
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class End:
     """Close the stream, with success: the last word has been said."""
 
@@ -143,7 +143,7 @@ class EventSourcedSession:
         self._every = 0
         self._entity_id = ""
         self._command_id = 0
-        self._reply = EventSourcedReply()
+        self._out = EventSourcedStreamOut()
 
     def receive(self, input_: Input) -> list[Instruction]:
         """Take one input and return what must be done now."""
@@ -154,8 +154,8 @@ class EventSourcedSession:
                 return self._settle(input_)
             case SnapshotTaken(state) if self.state is State.SNAPSHOTTING:
                 if state is not None:
-                    self._reply.snapshot.CopyFrom(state)
-                return self._answer(self._reply)
+                    self._out.reply.snapshot.CopyFrom(state)
+                return self._answer()
             case Raised(reason):
                 return self._fail(self._command_id, f"Unexpected failure: {reason}")
             case _:
@@ -208,33 +208,39 @@ class EventSourcedSession:
         if returned.action.HasField("failure"):
             return self._answer_failure(returned)
         before, self.sequence = self.sequence, self.sequence + len(returned.events)
-        self._reply = EventSourcedReply(
-            command_id=self._command_id,
-            client_action=returned.action,
-            side_effects=returned.side_effects,
-            events=returned.events,
-        )
+        reply = self._new_reply(returned.action)
+        reply.events.extend(returned.events)
+        reply.side_effects.extend(returned.side_effects)
         # A snapshot is due if the events of this command passed a multiple of the interval. It is
         # taken once, after all of them, so it may cover events beyond the multiple.
         if self._every > 0 and before // self._every != self.sequence // self._every:
             self.state = State.SNAPSHOTTING
             return [TakeSnapshot(self.sequence)]
-        return self._answer(self._reply)
+        return self._answer()
 
     def _answer_failure(self, returned: Returned) -> list[Instruction]:
         # A failure stands alone: no events, no snapshot, no effects. Events that were emitted
         # before it have changed the state in memory, so the runtime must start this entity again.
-        reply = EventSourcedReply(command_id=self._command_id, client_action=returned.action)
+        reply = self._new_reply(returned.action)
         reply.client_action.failure.command_id = self._command_id
         reply.client_action.failure.restart = bool(returned.events)
-        sent = self._answer(reply)
+        sent = self._answer()
         if returned.events:
             self.state = State.STALE
         return sent
 
-    def _answer(self, reply: EventSourcedReply) -> list[Instruction]:
+    def _new_reply(self, action: ClientAction) -> EventSourcedReply:
+        # The reply is filled where it stands in the message that will be sent: making it by itself
+        # would copy it once more.
+        self._out = EventSourcedStreamOut()
+        reply = self._out.reply
+        reply.command_id = self._command_id
+        reply.client_action.CopyFrom(action)
+        return reply
+
+    def _answer(self) -> list[Instruction]:
         self.state, self._command_id = State.READY, 0
-        return [Send(EventSourcedStreamOut(reply=reply))]
+        return [Send(self._out)]
 
     def _violation(self, command_id: int, reason: str) -> list[Instruction]:
         return self._fail(command_id, f"Protocol error: {reason}")

@@ -41,11 +41,12 @@ class GrpcStream(EntityStream[In, Out]):
 
     def __init__(self, channel: grpc.aio.Channel, rpc: Rpc[In, Out], link: GrpcLink) -> None:
         """Start the call."""
-        self._call: grpc.aio.StreamStreamCall[Message, Message] = channel.stream_stream(
+        method: grpc.aio.StreamStreamMultiCallable[Message, Out] = channel.stream_stream(
             rpc.path,
             request_serializer=rpc.request_class.SerializeToString,
             response_deserializer=rpc.response_class.FromString,
-        )()
+        )
+        self._call = method()
         self._link = link
         self._reading: asyncio.Task[object] | None = None
         self._closed = False
@@ -68,6 +69,11 @@ class GrpcStream(EntityStream[In, Out]):
             raise await self._terminated()
         self._reading = asyncio.create_task(self._call.read())
         return cast("Out", message)
+
+    async def ask(self, message: In, timeout_s: float) -> Out:
+        async with self._link.clock.timeout(timeout_s):
+            await self.send(message)
+            return await self.receive()
 
     def unasked(self) -> bool:
         return self._closed or (self._reading is not None and self._reading.done())

@@ -14,9 +14,11 @@ import structlog
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.links import ConversationMethod, EntityStream, FunctionLink, Rpc
+from cloudstate_runtime.function.bounded import bounded
 
 __all__ = ["LocalLink"]
 
@@ -29,8 +31,9 @@ log = structlog.get_logger()
 class LocalStream(EntityStream[In, Out]):
     """Both ends of one stream, without a stream between them."""
 
-    def __init__(self, method: ConversationMethod) -> None:
+    def __init__(self, method: ConversationMethod, clock: Clock) -> None:
         """Start the user function's end."""
+        self._clock = clock
         self._arrived: deque[Message] = deque()
         self._waiting: asyncio.Event | None = None
         self._broken = ""
@@ -56,6 +59,12 @@ class LocalStream(EntityStream[In, Out]):
             self._waiting = asyncio.Event()
             await self._waiting.wait()
         return cast("Out", self._arrived.popleft())
+
+    async def ask(self, message: In, timeout_s: float) -> Out:
+        await bounded(self.send(message), self._clock, timeout_s)
+        if self._arrived:
+            return cast("Out", self._arrived.popleft())
+        return await bounded(self.receive(), self._clock, timeout_s)
 
     def unasked(self) -> bool:
         return bool(self._arrived or self._broken) or self._conversation.ended
@@ -83,15 +92,16 @@ class LocalStream(EntityStream[In, Out]):
 class LocalLink(FunctionLink):
     """The way to a user function that lives here."""
 
-    def __init__(self, user_function: UserFunction) -> None:
-        """Keep the user function."""
+    def __init__(self, user_function: UserFunction, clock: Clock) -> None:
+        """Keep the user function and the time."""
         self._user_function = user_function
+        self._clock = clock
 
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
         method = self._user_function.methods.get(rpc.path)
         if method is None:
             raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
-        return LocalStream(method)
+        return LocalStream(method, self._clock)
 
     async def discover(self, info: ProxyInfo) -> EntitySpec:
         return self._user_function.spec(info)
