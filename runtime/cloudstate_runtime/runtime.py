@@ -94,6 +94,7 @@ def limits_of(settings: RuntimeSettings) -> Limits:
     return Limits(
         max_request_bytes=settings.max_request_bytes,
         max_commands_in_flight=settings.max_commands_in_flight,
+        max_connections=settings.max_connections,
         default_deadline_s=settings.relay_timeout_s,
     )
 

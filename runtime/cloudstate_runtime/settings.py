@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cloudstate_core.settings import Between, Env
 
 __all__ = ["RuntimeSettings"]
+
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +20,9 @@ class RuntimeSettings:
     Attributes:
         host: Interface of the front door. Anything but a loopback address opens it to others.
         port: Port of the front door; 0 lets the system choose.
-        store: Name of the store backend.
+        user_function_host: Where the user function is, if it is another process.
+        user_function_port: On which port.
+        store: Name of the store backend. Empty for the one that is installed and durable.
         data_dir: Where a store that writes files keeps them.
         passivation_timeout_s: Idle time after which an entity leaves memory, in seconds, unless
             the entity says otherwise.
@@ -23,6 +31,7 @@ class RuntimeSettings:
         max_active_entities: How many entities of one service may be in memory; above that the
             least recently used idle ones leave.
         max_commands_in_flight: How many requests are served at once; more are refused.
+        max_connections: How many connections the front door keeps open.
         drain_grace_s: How long requests may take to finish at shutdown, in seconds.
         max_hops: How often a request may be passed on by forwards and side effects.
         max_pending_effects: How many asynchronous side effects may run at once; beyond that the
@@ -33,25 +42,26 @@ class RuntimeSettings:
         max_function_message_bytes: Largest message accepted from a user function.
         stream_close_timeout_s: How long a user function may take to end a stream, in seconds.
         max_request_bytes: Largest request message of a client.
-        reflection: Whether the front door answers gRPC reflection.
     """
 
     host: str = "127.0.0.1"
-    port: int = 9000
+    port: Annotated[int, Between(0, 65535), Env("HTTP_PORT")] = 9000
+    user_function_host: Annotated[str, Env("USER_FUNCTION_HOST")] = "127.0.0.1"
+    user_function_port: Annotated[int, Between(1, 65535), Env("USER_FUNCTION_PORT")] = 8080
     store: str = ""
-    data_dir: str = "cloudstate-data"
-    passivation_timeout_s: float = 30.0
-    relay_timeout_s: float = 60.0
-    max_waiting_commands: int = 100
-    max_active_entities: int = 10_000
-    max_commands_in_flight: int = 10_000
-    drain_grace_s: float = 10.0
-    max_hops: int = 16
-    max_pending_effects: int = 1_000
-    discovery_backoff_min_s: float = 1.0
-    discovery_backoff_max_s: float = 10.0
-    max_spec_bytes: int = 4 * 1024 * 1024
-    max_function_message_bytes: int = 12 * 1024 * 1024
-    stream_close_timeout_s: float = 2.0
-    max_request_bytes: int = 4 * 1024 * 1024
-    reflection: bool = True
+    data_dir: Path = Path("cloudstate-data")
+    passivation_timeout_s: Annotated[float, Between(0.01, 86_400)] = 30.0
+    relay_timeout_s: Annotated[float, Between(0.01, 86_400)] = 60.0
+    max_waiting_commands: Annotated[int, Between(1, 1_000_000)] = 100
+    max_active_entities: Annotated[int, Between(1, 10_000_000)] = 10_000
+    max_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 10_000
+    max_connections: Annotated[int, Between(1, 1_000_000)] = 1_024
+    drain_grace_s: Annotated[float, Between(0, 3600)] = 10.0
+    max_hops: Annotated[int, Between(1, 1_000)] = 16
+    max_pending_effects: Annotated[int, Between(1, 1_000_000)] = 1_000
+    discovery_backoff_min_s: Annotated[float, Between(0.01, 3600)] = 1.0
+    discovery_backoff_max_s: Annotated[float, Between(0.01, 3600)] = 10.0
+    max_spec_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 4 * _MIB
+    max_function_message_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 12 * _MIB
+    stream_close_timeout_s: Annotated[float, Between(0.01, 3600)] = 2.0
+    max_request_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 4 * _MIB

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.frontend import Deployment
@@ -24,7 +24,7 @@ class ServedNow:
     def __init__(self) -> None:
         """Start with nothing."""
         self.revision = 0
-        self.deployments: tuple[Deployment, ...] = ()
+        self.deployments: Sequence[Deployment] = ()
         self.entities: Mapping[str, DeployedEntity] = {}
         self.handlers: Mapping[str, CommandHandler] = {}
         self._handlers_of: dict[str, Mapping[str, CommandHandler]] = {}

@@ -1,0 +1,111 @@
+"""One node as a process: store, runtime and front door, from the first to the last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.host.stop_signals import StopSignals, stop_signals
+from cloudstate_core.links import FunctionLink
+from cloudstate_core.plugins import Plugins
+from cloudstate_core.store import StoreBackend
+from cloudstate_runtime.frontend.port import Port, open_port
+from cloudstate_runtime.runtime import Runtime, open_runtime
+from cloudstate_runtime.settings import RuntimeSettings
+
+__all__ = ["Node", "open_node", "serve"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that is open.
+
+    Attributes:
+        runtime: What serves.
+        port: Where clients come in.
+    """
+
+    runtime: Runtime
+    port: Port
+
+    @property
+    def address(self) -> str:
+        """Host and port of the front door, as a client writes them."""
+        host, port = self.port.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def drain(self, grace_s: float) -> None:
+        """Say that nothing new is taken, and finish what runs, for at most `grace_s` seconds."""
+        self.runtime.draining = True
+        await self.port.drain(grace_s)
+
+
+@asynccontextmanager
+async def open_node(
+    settings: RuntimeSettings,
+    plugins: Plugins,
+    backend: StoreBackend,
+    store_settings: object,
+    functions: Mapping[str, FunctionLink],
+    *,
+    clock: Clock,
+    random: Random,
+) -> AsyncIterator[Node]:
+    """Open a node: first the store, then the runtime, then the port; close in reverse.
+
+    Args:
+        settings: How to serve.
+        plugins: What is installed.
+        backend: Where state is kept.
+        store_settings: An instance of the backend's settings type.
+        functions: The way to each user function, by a name for people.
+        clock: The time.
+        random: For the spread of retries.
+
+    Raises:
+        ConfigurationError: The store or the port cannot be had. Nothing stays open.
+    """
+    async with (
+        backend.open(store_settings, settings.data_dir, clock) as store,
+        open_runtime(settings, plugins, store, functions, clock=clock, random=random) as runtime,
+        open_port(plugins.frontends.values(), runtime, settings.host, settings.port) as port,
+    ):
+        yield Node(runtime, port)
+
+
+async def serve(node: Node, grace_s: float, on_ready: Callable[[Node], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal cuts that off.
+
+    Args:
+        node: An open node.
+        grace_s: How long requests may take to finish, in seconds.
+        on_ready: Called once, when every user function is served.
+    """
+    with stop_signals() as signals:
+        ready = asyncio.create_task(node.runtime.wait_until_deployed())
+        stop = asyncio.create_task(signals.drain.wait())
+        await asyncio.wait((ready, stop), return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            on_ready(node)
+        ready.cancel()
+        await stop
+        log.info("draining", grace_s=grace_s)
+        await _drain(node, grace_s, signals)
+
+
+async def _drain(node: Node, grace_s: float, signals: StopSignals) -> None:
+    draining = asyncio.create_task(node.drain(grace_s))
+    cut_off = asyncio.create_task(signals.now.wait())
+    await asyncio.wait((draining, cut_off), return_when=asyncio.FIRST_COMPLETED)
+    cut_off.cancel()
+    if not draining.done():
+        await node.drain(0)
+    await draining
