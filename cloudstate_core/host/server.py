@@ -119,10 +119,14 @@ def _discovery(function: UserFunction) -> dict[str, grpc.RpcMethodHandler[Any, A
 
 
 def _options(settings: HostSettings) -> list[tuple[str, Any]]:
+    max_calls = settings.max_streams + _SPARE_CALLS
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_concurrent_streams", settings.max_streams + _SPARE_CALLS),
+        ("grpc.max_concurrent_streams", max_calls),
+        # A proxy that comes back opens the streams of all its entities at once.
+        ("grpc.server.max_pending_requests", max_calls),
+        ("grpc.server.max_pending_requests_hard_limit", max_calls),
         ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),

@@ -33,7 +33,9 @@ def files(*packages: str) -> dict[str, FileDescriptor]:
             file.dependency.append(before)
         file.message_type.add(name="Line").field.add(name="text", number=1, type=9, label=1)
         service = file.service.add(name="Room")
-        service.method.add(name="Say", input_type=f".{package}.Line", output_type=f".{package}.Line")
+        service.method.add(
+            name="Say", input_type=f".{package}.Line", output_type=f".{package}.Line"
+        )
         pool.Add(file)
         before = file.name
         found[package] = pool.FindFileByName(file.name)
@@ -62,9 +64,10 @@ class ChatEntity(EntityDefinition):
 
 
 class Chat(Conversation):
-    """The user function's end of one stream; `closed` counts the ends of all of them."""
+    """The user function's end of one stream; what happens to all of them is counted."""
 
     closed: ClassVar[dict[str, int]] = {"count": 0}
+    written: ClassVar[dict[str, int]] = {"count": 0}
     waiting: ClassVar[dict[str, asyncio.Event]] = {}
 
     def __init__(self, write: Write[Message]) -> None:
@@ -91,9 +94,8 @@ class Chat(Conversation):
             case "flood":
                 for _ in range(int(rest)):
                     await self._write(StringValue(value="x" * 1000))
+                    self.written["count"] += 1
         await self._write(StringValue(value=message.value.upper()))
 
     async def aclose(self) -> None:
         self.closed["count"] += 1
-
-

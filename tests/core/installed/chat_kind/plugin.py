@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 from chat_kind.entity import TALK, Chat, ChatEntity
-
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.handler import CommandHandler
 from cloudstate_core.hookspecs import hookimpl
