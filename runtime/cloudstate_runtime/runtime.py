@@ -15,7 +15,7 @@ from cloudstate.entity_pb2 import ProxyInfo
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import StoreError
-from cloudstate_core.frontend import FrontEnd, Limits
+from cloudstate_core.frontend import FrontEnd, Limits, Served
 from cloudstate_core.handler import CommandHandler
 from cloudstate_core.instrument import Instruments
 from cloudstate_core.links import FunctionLink
@@ -53,7 +53,7 @@ class Runtime:
     """
 
     handler: CommandHandler
-    served: ServedNow
+    served: Served
     limits: Limits
     clock: Clock
     connections: Sequence[FunctionConnection]
