@@ -1,0 +1,121 @@
+"""Requests on their way to the handler, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+import structlog
+
+from cloudstate.entity_pb2 import ClientAction
+from cloudstate_core.errors import CloudstateError, DeadlineExceeded, LimitExceeded
+from cloudstate_core.frontend import FrontEndHost
+from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.status import Status
+
+__all__ = ["NO_REPLY", "Calls", "Refusal", "random_error_id"]
+
+log = structlog.get_logger()
+
+#: What a client is told whose command was answered with neither a reply nor a failure.
+NO_REPLY = "the user function gave no reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a client is told when its request was not carried out.
+
+    Attributes:
+        status: The status.
+        message: The reason, for a person.
+        retry_after_s: When trying again makes sense, in seconds; None if nobody knows.
+    """
+
+    status: Status
+    message: str
+    retry_after_s: float | None = None
+
+
+def random_error_id() -> str:
+    """Return what connects the answer to a client with the line in the log."""
+    return uuid4().hex[:16]
+
+
+class Calls:
+    """Runs requests to their end, even if their callers leave.
+
+    Args:
+        host: Where requests go.
+        new_error_id: Makes an id for an unforeseen error.
+    """
+
+    def __init__(
+        self, host: FrontEndHost, new_error_id: Callable[[], str] = random_error_id
+    ) -> None:
+        self._host = host
+        self._new_error_id = new_error_id
+        self._running: set[asyncio.Task[Outcome]] = set()
+
+    async def run(self, request: Request) -> Outcome:
+        """Carry out one request.
+
+        When the caller is cancelled or its deadline passes, the request goes on: what the command
+        changed may be durable already, and its side effects still have to happen.
+
+        Raises:
+            DeadlineExceeded: The deadline passed first.
+            Exception: Whatever the handler raises.
+        """
+        task = asyncio.create_task(self._host.handler.handle(request))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        if request.deadline_s is None:
+            return await asyncio.shield(task)
+        try:
+            async with self._host.clock.timeout(
+                request.deadline_s - self._host.clock.monotonic_s()
+            ):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            if task.done():
+                return task.result()  # the handler's own, or a result that was just in time
+            raise DeadlineExceeded("the deadline passed before there was an answer") from None
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait for what runs, at most `grace_s` seconds; nothing is cancelled."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+
+    async def close(self) -> None:
+        """Cancel what still runs."""
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def refusal(self, error: Exception, service: str, command: str) -> Refusal:
+        """Return what to tell the client about an error, and log what it must not see."""
+        if isinstance(error, CloudstateError):
+            if error.detail:
+                log.warning(
+                    "request_failed",
+                    service=service,
+                    command=command,
+                    reason=str(error),
+                    detail=error.detail,
+                )
+            retry_after_s = error.retry_after_s if isinstance(error, LimitExceeded) else None
+            return Refusal(error.status, str(error), retry_after_s)
+        error_id = self._new_error_id()
+        log.error(
+            "internal_error", error_id=error_id, service=service, command=command, exc_info=error
+        )
+        return Refusal(Status.INTERNAL, f"internal error, id {error_id}")
+
+    def no_reply(self, action: ClientAction, service: str, command: str) -> Refusal:
+        """Return what to tell the client about an answer without a reply or a failure."""
+        log.error("no_reply", service=service, command=command, action=action.WhichOneof("action"))
+        return Refusal(Status.INTERNAL, NO_REPLY)

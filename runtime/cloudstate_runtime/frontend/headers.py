@@ -1,0 +1,84 @@
+"""Which headers pass between clients and user functions, with no I/O.
+
+Reserved are the names that the transports and this runtime use for themselves: a client must not be
+able to pass for either of them, nor a user function to break a response apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from cloudstate.entity_pb2 import Metadata as WireMetadata
+
+__all__ = ["grpc_headers", "http_headers", "is_passed_on"]
+
+_RESERVED_PREFIXES = (":", "grpc-", "x-cloudstate-")
+
+#: They belong to one connection, not to the request (RFC 9110, section 7.6.1).
+_HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+#: They say how the response's bytes are to be read, which is for the front end to say.
+_FRAMING = frozenset(("content-encoding", "content-length", "content-type", "date", "server"))
+
+_HTTP_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HTTP_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_GRPC_NAME = re.compile(r"[0-9a-z_.-]+")
+_GRPC_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+def is_passed_on(name: str) -> bool:
+    """Return whether a header of a client becomes metadata.
+
+    Args:
+        name: In lower case.
+    """
+    return not (name.startswith(_RESERVED_PREFIXES) or name in _HOP_BY_HOP)
+
+
+def http_headers(metadata: WireMetadata) -> Iterator[tuple[str, str | None]]:
+    """Yield the response headers for the metadata of a reply; None as value for one to drop.
+
+    Only text is sent; a value of bytes has no form in a header.
+    """
+    for entry in metadata.entries:
+        name, value = entry.key, entry.string_value
+        legal = (
+            entry.WhichOneof("value") == "string_value"
+            and _HTTP_NAME.fullmatch(name)
+            and _HTTP_VALUE.fullmatch(value)
+            and is_passed_on(name.lower())
+            and name.lower() not in _FRAMING
+        )
+        yield name, value if legal else None
+
+
+def grpc_headers(metadata: WireMetadata) -> Iterator[tuple[str, str | None]]:
+    """Yield the initial metadata for the metadata of a reply; None as value for one to drop.
+
+    Only text is sent, under a name in lower case.
+    """
+    for entry in metadata.entries:
+        name, value = entry.key.lower(), entry.string_value
+        legal = (
+            entry.WhichOneof("value") == "string_value"
+            and _GRPC_NAME.fullmatch(name)
+            and not name.endswith("-bin")
+            and _GRPC_VALUE.fullmatch(value)
+            and is_passed_on(name)
+            and name not in _FRAMING
+        )
+        yield name, value if legal else None

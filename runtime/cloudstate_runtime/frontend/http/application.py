@@ -1,0 +1,229 @@
+"""The ASGI application that serves methods over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from google.protobuf.any_pb2 import Any as PackedAny
+
+from cloudstate.entity_pb2 import ClientAction
+from cloudstate_core.frontend import FrontEndHost
+from cloudstate_core.handler import Request
+from cloudstate_core.status import Status
+from cloudstate_runtime.frontend.calls import Calls
+from cloudstate_runtime.frontend.headers import http_headers
+from cloudstate_runtime.frontend.http.codec import JsonCodec
+from cloudstate_runtime.frontend.http.endpoints import Endpoint, endpoints_of
+from cloudstate_runtime.frontend.http.errors import (
+    Response,
+    error_response,
+    failure_response,
+    refusal_response,
+)
+from cloudstate_runtime.frontend.http.incoming import Headers, decompressed
+from cloudstate_runtime.frontend.http.request import check_json_type
+from cloudstate_runtime.frontend.http.routes import RouteTable
+
+__all__ = ["HttpApplication"]
+
+log = structlog.get_logger()
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: A body that is too large is read up to this many times the limit and thrown away, so that the
+#: client gets to read why, instead of a reset connection.
+_DISCARDED_BODIES = 4
+
+_PROBE = b"k-network-probe"
+_NOT_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_CLOSE = (b"connection", b"close")
+
+
+class _ClientGone(Exception):
+    """The connection ended before the request was complete; there is nobody to answer."""
+
+
+class HttpApplication:
+    """Serves what is served at the moment.
+
+    Header names are taken as they come: in lower case from any ASGI server, as they were sent from
+    the one in this package.
+
+    Args:
+        host: What is served, and the limits.
+        calls: Runs the requests.
+        codec: Reads and writes JSON.
+    """
+
+    def __init__(self, host: FrontEndHost, calls: Calls, codec: JsonCodec) -> None:
+        self._host = host
+        self._calls = calls
+        self._codec = codec
+        self._revision: int | None = None
+        self._routes: RouteTable[Endpoint] = RouteTable(())
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        method, path = scope["method"], scope["raw_path"].decode("latin-1")
+        found = self._current_routes().find(method, path)
+        if found is None and method == "HEAD":
+            found = self._routes.find("GET", path)
+        try:
+            if found is None:
+                response = self._unrouted(method, path, scope)
+            else:
+                response = await self._call(*found, scope, receive)
+        except _ClientGone:
+            return
+        except asyncio.CancelledError:
+            return  # the server is closed, and so is the connection
+        await _send(response, send)
+
+    def _current_routes(self) -> RouteTable[Endpoint]:
+        served = self._host.served
+        if served.revision != self._revision:
+            self._routes = endpoints_of(served, self._codec, self._host.limits)
+            self._revision = served.revision
+        return self._routes
+
+    async def _call(
+        self, endpoint: Endpoint, variables: tuple[str, ...], scope: Message, receive: Receive
+    ) -> Response:
+        try:
+            headers = Headers(scope["headers"])
+            body = b""
+            if endpoint.reader.takes_body:
+                limit = self._host.limits.max_request_bytes
+                if headers.content_length is not None and headers.content_length > limit:
+                    return await _refuse_body(receive, limit, headers)
+                packed = await _read_body(receive, limit)
+                if packed is None:
+                    return await _refuse_body(receive, limit, headers)
+                check_json_type(headers.content_type)
+                body = decompressed(packed, headers.content_encoding, limit)
+            if endpoint.is_streamed:
+                return _streamed(endpoint)
+            payload = endpoint.reader.read(variables, scope["query_string"], body)
+            host = self._host
+            outcome = await self._calls.run(
+                Request(
+                    endpoint.service,
+                    endpoint.command,
+                    PackedAny(type_url=endpoint.type_url, value=payload),
+                    headers.metadata,
+                    host.clock.monotonic_s() + host.limits.default_deadline_s,
+                )
+            )
+            return self._answer(endpoint, outcome.action)
+        except _ClientGone:
+            raise
+        except Exception as error:
+            refusal = self._calls.refusal(error, endpoint.service, endpoint.command)
+            return refusal_response(refusal)
+
+    def _answer(self, endpoint: Endpoint, action: ClientAction) -> Response:
+        if action.HasField("reply"):
+            reply = action.reply
+            content_type, body = endpoint.writer.write(reply.payload.value)
+            headers = [(b"content-type", content_type.encode("latin-1"))] if content_type else []
+            if reply.HasField("metadata"):
+                for name, value in http_headers(reply.metadata):
+                    if value is None:
+                        log.warning("reply_header_dropped", name=name)
+                    else:
+                        headers.append((name.encode(), value.encode("latin-1")))
+            return Response(HTTPStatus.OK, body, tuple(headers))
+        if action.HasField("failure"):
+            return failure_response(action.failure)
+        return refusal_response(self._calls.no_reply(action, endpoint.service, endpoint.command))
+
+    def _unrouted(self, method: str, path: str, scope: Message) -> Response:
+        probe = next((v for n, v in scope["headers"] if n.lower() == _PROBE), None)
+        if probe is not None:
+            return _probed(probe)
+        allowed = self._routes.methods(path)
+        if not allowed:
+            return error_response(
+                HTTPStatus.NOT_FOUND, Status.UNIMPLEMENTED, "nothing is served at this path"
+            )
+        names = {*allowed, "OPTIONS"} | ({"HEAD"} if "GET" in allowed else set())
+        allow = (b"allow", ", ".join(sorted(names)).encode())
+        if method == "OPTIONS":
+            return Response(HTTPStatus.NO_CONTENT, headers=(allow,))
+        return error_response(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            Status.UNIMPLEMENTED,
+            f"expected one of {', '.join(sorted(names))}, found {method}",
+            allow,
+        )
+
+
+def _probed(value: bytes) -> Response:
+    """Answer Knative's queue proxy, which asks by a header whether anybody listens."""
+    if value == b"queue":
+        return Response(HTTPStatus.OK, b"queue", (_NOT_TEXT,))
+    shown = value[:80].decode("latin-1")
+    text = f"unexpected probe header value: {shown}"
+    return Response(HTTPStatus.BAD_REQUEST, text.encode(), (_NOT_TEXT,))
+
+
+def _streamed(endpoint: Endpoint) -> Response:
+    return error_response(
+        HTTPStatus.NOT_FOUND,
+        Status.UNIMPLEMENTED,
+        f"method {endpoint.command!r} of {endpoint.service!r} is streamed; "
+        "streamed methods are not served here",
+    )
+
+
+async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
+    """Return the whole body; None if it turns out to be too large."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _ClientGone
+    body: bytes = message["body"]
+    if not message["more_body"]:
+        return body if len(body) <= max_bytes else None
+    parts = bytearray(body)
+    while message["more_body"]:
+        if len(parts) > max_bytes:
+            return None
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        parts += message["body"]
+    return bytes(parts) if len(parts) <= max_bytes else None
+
+
+async def _refuse_body(receive: Receive, max_bytes: int, headers: Headers) -> Response:
+    """Refuse a body that is too large, after the client had the time to send it."""
+    left = 0 if headers.expects_continue else max_bytes * _DISCARDED_BODIES
+    if headers.content_length is not None and headers.content_length > left:
+        left = 0
+    while left > 0:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        if not message["more_body"]:
+            break
+        left -= len(message["body"])
+    return error_response(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        Status.RESOURCE_EXHAUSTED,
+        f"expected at most {max_bytes} bytes of body, found more",
+        _CLOSE,
+    )
+
+
+async def _send(response: Response, send: Send) -> None:
+    headers = list(response.headers)
+    if response.status != HTTPStatus.NO_CONTENT:
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": int(response.status), "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,0 +1,191 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from cloudstate_core.frontend import Limits
+from cloudstate_core.status import Status
+from cloudstate_runtime.frontend.http.errors import error_response
+
+__all__ = ["BoundedHttpProtocol"]
+
+#: Chunks of one byte take six bytes each on the wire, and nobody has a reason for worse.
+_MAX_WIRE_BYTES_PER_BODY_BYTE = 6
+
+#: What may come beside a message in any case: line ends, chunk extensions, a whole read.
+_SLACK_BYTES = 64 * 1024
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Refuses what is too large, and does not wait for ever for the rest of a message.
+
+    Header names reach the application as they were sent.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        limits: Limits,
+        closed: Callable[[], None],
+    ) -> None:
+        """Keep the collaborators; `closed` is called when the connection is over."""
+        super().__init__(config, server_state, app_state={})
+        self._closed = closed
+        self.access_log = False  # paths hold entity ids, which are the application's data
+        self._limits = limits
+        self._refusal: tuple[int, Status, str] | None = None
+        self._is_broken = False
+        self._in_head = self._in_message = self._is_fresh = False
+        self._head_bytes = self._body_bytes = self._wire_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_broken:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # an offer, which is declined by answering the request as it is
+        except httptools.HttpParserError:
+            self._break_off()
+            return
+        if self._in_message:
+            self._wait_for_more(len(data))
+        elif self._patience is not None:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+        self._closed()
+
+    # Callbacks of the parser. What they raise comes out of `feed_data` as an HttpParserError.
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._in_message = self._is_fresh = True
+        self._head_bytes = self._body_bytes = self._wire_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self._limits.max_path_bytes:
+            self._refuse(
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+                f"expected a path with query of at most {self._limits.max_path_bytes} bytes, "
+                "found more",
+            )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come here as well, after the application was called; they are not its business.
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._limits.max_metadata_bytes:
+            self._refuse_head()
+        if self._in_head:
+            if name.lower() == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.max_request_bytes and self.cycle.response_complete:
+            # Nobody reads it, and the answer is out.
+            self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        self._refusal = (status, Status.RESOURCE_EXHAUSTED, message)
+        raise ValueError(message)
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"expected at most {self._limits.max_metadata_bytes} bytes of headers, found more",
+        )
+
+    def _wait_for_more(self, received_bytes: int) -> None:
+        """Bound the size and the time of a message of which more is to come."""
+        # The parser keeps a header until it is complete, so bytes are counted here as well. Those
+        # of the read in which the message began may belong to the one before.
+        self._wire_bytes += 0 if self._is_fresh else received_bytes
+        self._is_fresh = False
+        limits = self._limits
+        allowed = limits.max_metadata_bytes + limits.max_path_bytes
+        if not self._in_head:
+            allowed += _SLACK_BYTES + _MAX_WIRE_BYTES_PER_BODY_BYTE * self._body_bytes
+        if self._wire_bytes > allowed:
+            try:
+                self._refuse_head()
+            except ValueError:
+                self._break_off()
+            return
+        if self._patience is None:
+            delay_s = limits.handshake_timeout_s if self._in_head else limits.default_deadline_s
+            self._patience = self.loop.call_later(delay_s, self._lose_patience, self._in_head)
+
+    def _lose_patience(self, waited_for_head: bool) -> None:  # noqa: FBT001
+        self._patience = None
+        if not self._in_message or self.transport.is_closing():
+            return
+        if self.flow.read_paused or waited_for_head != self._in_head:
+            self._is_fresh = True  # nothing new was received
+            self._wait_for_more(0)
+            return
+        what = "headers" if self._in_head else "body"
+        self._refusal = (
+            HTTPStatus.REQUEST_TIMEOUT,
+            Status.DEADLINE_EXCEEDED,
+            f"the {what} did not arrive in time",
+        )
+        self._break_off()
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _break_off(self) -> None:
+        """Close, after telling the client why if no other answer has to come first."""
+        self._is_broken = True
+        self._stop_waiting()
+        status, code, message = self._refusal or (
+            HTTPStatus.BAD_REQUEST,
+            Status.INVALID_ARGUMENT,
+            "the request is not HTTP/1.1 that can be read",
+        )
+        if self._may_answer():
+            self._write_error(status, code, message)
+        self.transport.close()
+
+    def _may_answer(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
+            return True
+        # An earlier request of this connection may still wait for its answer, which has to come
+        # first. Then there is none for this one: the connection just ends.
+        return not self._in_head and not cycle.response_started and not self.pipeline
+
+    def _write_error(self, status: int, code: Status, message: str) -> None:
+        response = error_response(status, code, message)
+        head = [f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\n".encode()]
+        head += [name + b": " + value + b"\r\n" for name, value in response.headers]
+        length = b"content-length: %d\r\n" % len(response.body)
+        self.transport.write(b"".join((*head, length, b"connection: close\r\n\r\n", response.body)))
