@@ -1,0 +1,35 @@
+"""Checksums of what is stored: over the bytes, and over whose bytes they are."""
+
+from __future__ import annotations
+
+from struct import Struct
+from zlib import crc32
+
+from cloudstate_core.store import EntityKey
+
+__all__ = ["checksum", "event_checksum", "key_checksum"]
+
+_EVENT_HEAD = Struct(">qdqq")
+
+
+def key_checksum(key: EntityKey) -> int:
+    """Return the checksum that those of all rows of an entity start from."""
+    return checksum(0, 0, key.persistence_id.encode(), key.entity_id.encode())
+
+
+def checksum(start: int, number: int, *parts: bytes) -> int:
+    """Return the checksum of a number and of parts, each with its length."""
+    lengths = b"".join(len(part).to_bytes(8, "big") for part in parts)
+    total = crc32(number.to_bytes(8, "big") + lengths, start)
+    for part in parts:
+        total = crc32(part, total)
+    return total
+
+
+def event_checksum(
+    start: int, sequence: int, unix_time_s: float, type_url: str, payload: bytes, metadata: str
+) -> int:
+    """Return the checksum of an event; `start` is that of its entity's key."""
+    url = type_url.encode()
+    head = _EVENT_HEAD.pack(sequence, unix_time_s, len(url), len(payload))
+    return crc32(payload, crc32(head + url + metadata.encode(), start))

@@ -1,0 +1,202 @@
+"""The file: who may open it, how it comes into being, and how it is opened."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+
+from cloudstate_core.errors import StoreUnusable
+from cloudstate_sqlite.schema import APPLICATION_ID, CREATE, SCHEMA_VERSION
+from cloudstate_sqlite.settings import SqliteSettings
+
+__all__ = ["Database"]
+
+_PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
+_PAGE_BYTES = 4096
+
+# The file format of SQLite: where the header, which begins with these bytes, keeps two numbers.
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_USER_VERSION = slice(60, 64)
+_APPLICATION_ID = slice(68, 72)
+
+# One statement for each number of rows that are written at once, times the tables, and the queries.
+_CACHED_STATEMENTS = 200
+
+
+class Database:
+    """One file in a data directory, which belongs to this object from `acquire` to `release`.
+
+    Args:
+        settings: The settings.
+        data_dir: Where the file is; made if missing.
+        vfs: The name of the SQLite VFS to reach the file through; None for the usual one.
+    """
+
+    def __init__(self, settings: SqliteSettings, data_dir: Path, vfs: str | None = None) -> None:
+        self.path = data_dir / settings.file
+        self._settings = settings
+        self._vfs = vfs
+        self._lock: int | None = None
+
+    def acquire(self) -> None:
+        """Keep other processes out, and make the file if there is none.
+
+        Raises:
+            StoreUnusable: The directory cannot be written to, another process has the file, or it
+                is not a file of this version. Nothing was changed.
+        """
+        directory = self.path.parent
+        try:
+            directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            self._lock = _lock(self.path.with_name(self.path.name + ".lock"))
+            self._check_or_create()
+        except OSError as error:
+            self.release()
+            raise StoreUnusable(
+                f"cannot write to data directory {str(directory)!r}: {error.strerror or error}; "
+                "make it writable or choose another one"
+            ) from error
+        except StoreUnusable:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let others have the file."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def connect_writer(self) -> apsw.Connection:
+        """Open the only connection that writes.
+
+        What an interrupted process left in the write-ahead log is made durable first. It may be
+        that a sync of it failed: the log then reads well, but from memory, and no later sync would
+        write it again. A copy has to be written as a whole.
+        """
+        _rewrite(self.path.with_name(self.path.name + "-wal"))
+        connection = self._connect()
+        try:
+            connection.pragma("synchronous", self._settings.synchronous)
+            connection.pragma("fullfsync", True)
+            connection.pragma("checkpoint_fullfsync", True)
+            connection.pragma("secure_delete", True)
+            # Checkpoints are made between commits.
+            connection.wal_autocheckpoint(0)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def connect_reader(self) -> apsw.Connection:
+        """Open a connection that reads."""
+        connection = self._connect()
+        connection.pragma("query_only", True)
+        return connection
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(
+            str(self.path),
+            flags=apsw.SQLITE_OPEN_READWRITE,
+            vfs=self._vfs,
+            statementcachesize=_CACHED_STATEMENTS,
+        )
+        connection.set_busy_timeout(int(self._settings.busy_timeout_s * 1000))
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        # Whoever closes the file last would make a checkpoint and remove the log, also after a
+        # failed sync, when what is read from the log may not be on disk.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.pragma("trusted_schema", False)
+        connection.pragma("temp_store", "memory")
+        connection.pragma("cache_size", -(self._settings.cache_bytes // 1024))
+        return connection
+
+    def _check_or_create(self) -> None:
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(_HEADER_BYTES)
+        except FileNotFoundError:
+            _create(self.path)
+            return
+        # SQLite itself is not asked: it would change the file to find out.
+        if not header.startswith(_MAGIC) or _number(header[_APPLICATION_ID]) != APPLICATION_ID:
+            raise StoreUnusable(
+                f"expected a store of Cloudstate, found another kind of file: {str(self.path)!r}; "
+                "choose another data directory or another file name"
+            )
+        version = _number(header[_USER_VERSION])
+        if version != SCHEMA_VERSION:
+            raise StoreUnusable(
+                f"expected a store of version {SCHEMA_VERSION}, found version {version}: "
+                f"{str(self.path)!r}; use the release of Cloudstate that wrote it"
+            )
+
+
+def _number(field: bytes) -> int:
+    return int.from_bytes(field, "big")
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise StoreUnusable(
+            f"data directory {str(path.parent)!r} is in use by another process (pid {owner}); "
+            "stop that process or choose another directory"
+        ) from None
+    except BaseException:
+        os.close(lock)
+        raise
+    os.truncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _create(path: Path) -> None:
+    """Make the file under another name first, so that there is never half a file."""
+    draft = path.with_name(path.name + ".new")
+    for leftover in (draft, draft.with_name(draft.name + "-wal")):
+        leftover.unlink(missing_ok=True)
+    # The files beside it get their mode from this one.
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE))
+    with closing(apsw.Connection(str(draft))) as connection:
+        connection.pragma("page_size", _PAGE_BYTES)
+        connection.pragma("journal_mode", "wal")
+        with connection:
+            connection.execute(CREATE)
+    _sync(draft)
+    draft.rename(path)
+    _sync(path.parent)
+
+
+def _rewrite(path: Path) -> None:
+    try:
+        if not path.stat().st_size:
+            return
+    except FileNotFoundError:
+        return
+    copy = path.with_name(path.name + ".new")
+    target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE)
+    with path.open("rb") as log, os.fdopen(target, "wb") as file:
+        # Not by a system call that might let both files share what is on disk.
+        shutil.copyfileobj(log, file)
+        file.flush()
+        os.fsync(target)
+    copy.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,218 @@
+"""What the readers answer: rows of the file, checked and made into what the contract speaks of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any as Column
+
+import apsw
+from google.protobuf.any_pb2 import Any
+
+from cloudstate_core.errors import CorruptState
+from cloudstate_core.store import (
+    EntityKey,
+    LoggedEvent,
+    OutboxMessage,
+    RememberedReply,
+    Snapshot,
+    StoredEvent,
+    StoredValue,
+)
+from cloudstate_sqlite import queries
+from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
+from cloudstate_sqlite.ledger import Recent
+from cloudstate_sqlite.schema import MAX_SEQUENCE, POSITION_BITS
+
+__all__ = [
+    "events",
+    "keys",
+    "last_sequence",
+    "log",
+    "offsets",
+    "outbox",
+    "remembered_reply",
+    "snapshot",
+    "value",
+]
+
+_MAX_LIMIT = 2**31
+
+# No byte of UTF-8 is as large as this.
+_BEYOND_ALL = b"\xff"
+
+
+def snapshot(connection: apsw.Connection, key: EntityKey) -> Snapshot | None:
+    row = connection.execute(queries.SNAPSHOT, _names(key)).fetchone()
+    if row is None:
+        return None
+    sequence, type_url, payload, total = row
+    if total != checksum(key_checksum(key), sequence, type_url.encode(), payload):
+        raise _damaged(key, f"the snapshot of sequence {sequence}")
+    return Snapshot(sequence, Any(type_url=type_url, value=payload))
+
+
+def events(
+    connection: apsw.Connection, recent: Recent, key: EntityKey, after: int, limit: int
+) -> list[StoredEvent]:
+    if after >= MAX_SEQUENCE:
+        return []
+    query = queries.EVENTS_WITH_TAIL if key in recent.keys else queries.EVENTS
+    bindings = {**_names(key), "after": after, "limit": min(limit, _MAX_LIMIT)}
+    start, expected = key_checksum(key), after
+    found = []
+    for sequence, type_url, payload, unix_time_s, metadata, total in connection.execute(
+        query, bindings
+    ):
+        expected += 1
+        if sequence != expected or total != event_checksum(
+            start, sequence, unix_time_s, type_url, payload, metadata
+        ):
+            raise _damaged(key, f"event {expected}")
+        found.append(StoredEvent(sequence, Any(type_url=type_url, value=payload)))
+    return found[:limit]
+
+
+def last_sequence(connection: apsw.Connection, recent: Recent, key: EntityKey) -> int:
+    query = queries.LAST_SEQUENCE_WITH_TAIL if key in recent.keys else queries.LAST_SEQUENCE
+    return connection.execute(query, _names(key)).get or 0
+
+
+def value(connection: apsw.Connection, key: EntityKey) -> StoredValue:
+    row = connection.execute(queries.VALUE, _names(key)).fetchone()
+    if row is None:
+        return StoredValue(0, None)
+    revision, type_url, payload, total = row
+    parts = () if payload is None else (type_url.encode(), payload)
+    if total != checksum(key_checksum(key), revision, *parts):
+        raise _damaged(key, f"the value of revision {revision}")
+    return StoredValue(revision, Any(type_url=type_url, value=payload) if parts else None)
+
+
+def remembered_reply(
+    connection: apsw.Connection, key: EntityKey, command_key: str
+) -> RememberedReply | None:
+    name = command_key.encode()
+    row = connection.execute(queries.REPLY, {**_names(key), "command_key": name}).fetchone()
+    if row is None:
+        return None
+    digest, reply, total = row
+    if total != checksum(key_checksum(key), 0, name, digest, reply):
+        raise _damaged(key, f"the reply to {command_key!r}")
+    return RememberedReply(digest, reply)
+
+
+def log(
+    connection: apsw.Connection,
+    recent: Recent,
+    slices: range,
+    after: Mapping[int, int],
+    limit: int,
+) -> list[LoggedEvent]:
+    # Who reads all the time finds nothing new in most slices.
+    news = [number for number in slices if recent.positions[number] > after.get(number, 0)]
+    if not news:
+        return []
+    found: list[LoggedEvent] = []
+    with connection:
+        tail = _tail_by_slice(connection, news)
+        for number in news:
+            first = after.get(number, 0)
+            for row in _log_of_slice(connection, number, first, limit - len(found), tail):
+                event = _logged_event(row)
+                if event.position > first:
+                    found.append(event)
+                if len(found) == limit:
+                    return found
+    return found
+
+
+def _tail_by_slice(connection: apsw.Connection, slices: list[int]) -> dict[int, list[int]]:
+    bounds = {"first": min(slices), "last": max(slices)}
+    tail: dict[int, list[int]] = {}
+    for number, event_id in connection.execute(queries.TAIL_OF_LOG, bounds):
+        tail.setdefault(number, []).append(event_id)
+    return tail
+
+
+def _log_of_slice(
+    connection: apsw.Connection, number: int, after: int, limit: int, tail: dict[int, list[int]]
+) -> Iterator[tuple[Column, ...]]:
+    yield from connection.execute(
+        queries.LOG_OF_SLICE, {"slice": number, "after": after, "limit": min(limit, _MAX_LIMIT)}
+    ).fetchall()
+    for event_id in tail.get(number, ()):
+        yield from connection.execute(queries.LOGGED_EVENT, (event_id,)).fetchall()
+
+
+def _logged_event(row: tuple[Column, ...]) -> LoggedEvent:
+    at, log_at, persistence_id, entity_id, sequence, type_url, payload, metadata, now_s, total = row
+    number, position = at >> POSITION_BITS, at & (1 << POSITION_BITS) - 1
+    if at != log_at or entity_id is None:
+        raise CorruptState(f"slice {number}: the event at position {position} is damaged")
+    key = EntityKey(persistence_id.decode(), entity_id.decode())
+    if total != event_checksum(key_checksum(key), sequence, now_s, type_url, payload, metadata):
+        raise _damaged(key, f"event {sequence}")
+    content = Any(type_url=type_url, value=payload)
+    return LoggedEvent(number, position, key, sequence, content, _metadata(metadata), now_s)
+
+
+def outbox(connection: apsw.Connection, slices: range, limit: int) -> list[OutboxMessage]:
+    if not slices:
+        return []
+    bounds = {
+        "first": min(slices),
+        "last": max(slices),
+        "step": abs(slices.step),
+        "limit": min(limit, _MAX_LIMIT),
+    }
+    return [_message(row) for row in connection.execute(queries.OUTBOX, bounds)]
+
+
+def _message(row: tuple[Column, ...]) -> OutboxMessage:
+    number, persistence_id, entity_id, name, destination, type_url, payload, metadata, total = row
+    key = EntityKey(persistence_id.decode(), entity_id.decode())
+    parts = (name, destination, type_url.encode(), payload, metadata.encode())
+    if total != checksum(key_checksum(key), number, *parts):
+        raise _damaged(key, f"message {number} of the outbox")
+    return OutboxMessage(
+        number,
+        key,
+        name.decode(),
+        destination.decode(),
+        Any(type_url=type_url, value=payload),
+        _metadata(metadata),
+    )
+
+
+def offsets(connection: apsw.Connection, consumer: bytes) -> dict[int, int]:
+    return dict(connection.execute(queries.OFFSETS, (consumer,)))
+
+
+def keys(
+    connection: apsw.Connection, persistence_id: str, prefix: bytes, after: bytes, limit: int
+) -> list[EntityKey]:
+    beyond = prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else _BEYOND_ALL
+    bindings = {
+        "persistence_id": persistence_id.encode(),
+        "after": after,
+        "prefix": prefix,
+        "beyond": beyond,
+        "limit": min(limit, _MAX_LIMIT),
+    }
+    return [
+        EntityKey(persistence_id, entity_id.decode())
+        for (entity_id,) in connection.execute(queries.KEYS, bindings)
+    ]
+
+
+def _names(key: EntityKey) -> dict[str, bytes]:
+    return {"persistence_id": key.persistence_id.encode(), "entity_id": key.entity_id.encode()}
+
+
+def _metadata(text: str) -> dict[str, str]:
+    return json.loads(text) if text else {}
+
+
+def _damaged(key: EntityKey, what: str) -> CorruptState:
+    return CorruptState(f"entity {key.entity_id!r}: {what} is not what was written")

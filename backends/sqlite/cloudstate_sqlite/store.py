@@ -1,0 +1,183 @@
+"""The store, as its callers see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.store import (
+    SLICES,
+    Commit,
+    EntityKey,
+    LoggedEvent,
+    OutboxMessage,
+    RememberedReply,
+    Snapshot,
+    StateStore,
+    StoredEvent,
+    StoredValue,
+)
+from cloudstate_core.stores.checks import check_key, check_page
+from cloudstate_sqlite import jobs, reads
+from cloudstate_sqlite.database import Database
+from cloudstate_sqlite.entries import commit_entry
+from cloudstate_sqlite.ledger import Recent
+from cloudstate_sqlite.readers import Readers
+from cloudstate_sqlite.scribe import Job, Scribe
+from cloudstate_sqlite.settings import SqliteSettings
+from cloudstate_sqlite.writer import Writer
+
+__all__ = ["SqliteStore", "open_store"]
+
+_log = structlog.get_logger(__name__)
+
+_LARGEST_POSITION = 2**63 - 1
+
+
+class SqliteStore(StateStore):
+    """Keeps state in one SQLite file. Made by `open_store`."""
+
+    def __init__(self, writer: Writer, readers: Readers, recent: Recent, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._recent = recent
+        self._clock = clock
+
+    async def claim(self, slices: Sequence[int]) -> int:
+        claimed = [_checked_slice(number) for number in slices]
+        return await self._writer.submit(Job(partial(jobs.claim, slices=claimed)))
+
+    async def commit(self, commit: Commit) -> None:
+        await self._writer.submit(commit_entry(commit, self._clock.unix_time_s()))
+
+    async def snapshot(self, key: EntityKey) -> Snapshot | None:
+        return await self._readers.read(partial(reads.snapshot, key=key))
+
+    async def events(self, key: EntityKey, *, after: int, limit: int) -> list[StoredEvent]:
+        check_page(limit=limit, after=after)
+        return await self._readers.read(
+            partial(reads.events, recent=self._recent, key=key, after=after, limit=limit)
+        )
+
+    async def last_sequence(self, key: EntityKey) -> int:
+        return await self._readers.read(partial(reads.last_sequence, recent=self._recent, key=key))
+
+    async def value(self, key: EntityKey) -> StoredValue:
+        return await self._readers.read(partial(reads.value, key=key))
+
+    async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
+        return await self._readers.read(
+            partial(reads.remembered_reply, key=key, command_key=command_key)
+        )
+
+    async def log(
+        self, slices: range, *, after: Mapping[int, int], limit: int
+    ) -> list[LoggedEvent]:
+        check_page(limit=limit)
+        return await self._readers.read(
+            partial(
+                reads.log,
+                recent=self._recent,
+                slices=_checked_slices(slices),
+                after=dict(after),
+                limit=limit,
+            )
+        )
+
+    async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
+        check_page(limit=limit)
+        return await self._readers.read(
+            partial(reads.outbox, slices=_checked_slices(slices), limit=limit)
+        )
+
+    async def acknowledge(self, message_ids: Sequence[str]) -> None:
+        names = [message_id.encode() for message_id in message_ids]
+        await self._writer.submit(Job(partial(jobs.acknowledge, message_ids=names)))
+
+    async def offsets(self, consumer: str) -> dict[int, int]:
+        return await self._readers.read(partial(reads.offsets, consumer=consumer.encode()))
+
+    async def save_offsets(self, consumer: str, offsets: Mapping[int, int]) -> None:
+        for number, position in offsets.items():
+            _checked_slice(number)
+            if not 0 <= position <= _LARGEST_POSITION:
+                raise ValueError(f"expected a position of 0 or more, found {position}")
+        save = partial(jobs.save_offsets, consumer=consumer.encode(), offsets=dict(offsets))
+        await self._writer.submit(Job(save))
+
+    async def keys(
+        self, persistence_id: str, *, prefix: str = "", after: str = "", limit: int
+    ) -> list[EntityKey]:
+        check_page(limit=limit)
+        return await self._readers.read(
+            partial(
+                reads.keys,
+                persistence_id=persistence_id,
+                prefix=prefix.encode(),
+                after=after.encode(),
+                limit=limit,
+            )
+        )
+
+    async def delete(self, key: EntityKey, epoch: int) -> None:
+        check_key(key)
+        await self._writer.submit(Job(partial(jobs.delete, key=key, epoch=epoch)))
+
+    async def check(self) -> None:
+        await self._writer.submit(Job(jobs.probe))
+
+
+@asynccontextmanager
+async def open_store(
+    settings: SqliteSettings, data_dir: Path, clock: Clock, *, vfs: str | None = None
+) -> AsyncIterator[SqliteStore]:
+    """Open the store, and close it in the end.
+
+    Args:
+        settings: The settings.
+        data_dir: Where the file is; made if missing.
+        clock: The time, for what is written beside an event.
+        vfs: The name of the SQLite VFS to reach the file through, for tests of what happens when
+            the disk fails; None for the usual one.
+
+    Raises:
+        StoreUnusable: It cannot be used. Nothing was changed.
+    """
+    database = Database(settings, data_dir, vfs)
+    recent = Recent()
+    readers = Readers(database, threads=settings.reader_threads)
+    writer = Writer(
+        Scribe(database, settings, recent, readers),
+        max_batch_commits=settings.max_batch_commits,
+        max_batch_bytes=settings.max_batch_bytes,
+    )
+    await writer.open()
+    if settings.synchronous != "full":
+        _log.warning(
+            "durability_is_weakened",
+            synchronous=settings.synchronous,
+            consequence="a power cut takes back what was answered",
+        )
+    try:
+        readers.open()
+        yield SqliteStore(writer, readers, recent, clock)
+    finally:
+        await readers.close()
+        await writer.close()
+
+
+def _checked_slice(number: int) -> int:
+    if not 0 <= number < SLICES:
+        raise ValueError(f"expected a slice from 0 to {SLICES - 1}, found {number}")
+    return number
+
+
+def _checked_slices(slices: range) -> range:
+    for number in (*slices[:1], *slices[-1:]):
+        _checked_slice(number)
+    return slices
