@@ -204,7 +204,7 @@ class _Registry:
                         f"{_origin(owner)} registered already",
                     )
                 self._registered[axis][name] = found
-                added.append(f"{axis} {name}")
+                added.append(f"{axis} {type(found).__name__ if axis == 'instrument' else name}")
         return tuple(added)
 
     def _asked(self, entry: EntryPoint, plugin: object, axis: str) -> list[object]:

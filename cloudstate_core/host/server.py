@@ -79,7 +79,8 @@ async def open_server(function: UserFunction, settings: HostSettings) -> AsyncIt
     port = _bind(server, settings)
     await server.start()
     opened = HostServer(server, streams, settings.host, port)
-    _log.info("user_function_listens", address=opened.address)
+    services = [str(entity.service.full_name) for entity in function.entities]
+    _log.info("user_function_listens", address=opened.address, services=services)
     if not _is_loopback(settings.host):
         _log.warning("listens_beyond_loopback", address=opened.address)
     try:
