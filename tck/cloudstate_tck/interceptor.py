@@ -1,0 +1,217 @@
+"""A server between a proxy and a user function that passes everything on and records it.
+
+Every method is served, and called, as a stream in both directions: on the wire a unary call is a
+stream of one message. So a protocol that this suite does not know is passed on as well, and
+recorded as bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
+from cloudstate_core.errors import ConfigurationError
+from cloudstate_tck.function_client import CHANNEL_OPTIONS
+from cloudstate_tck.protocol import DISCOVER, METHODS, REPORT_ERROR
+from cloudstate_tck.recorder import Connection, Ended, Recorder
+
+__all__ = ["SERVER_OPTIONS", "bind", "intercepting"]
+
+SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A second suite on the same port must be an error, not half of the connections.
+    ("grpc.so_reuseport", 0),
+)
+
+#: Metadata that belongs to one hop and is made anew for the next.
+HOP_METADATA = ("user-agent", "grpc-", "te", "content-type", ":")
+
+
+def bind(server: grpc.aio.Server, address: str) -> str:
+    """Bind a server and return its address, with the port that was chosen if it was 0.
+
+    Raises:
+        ConfigurationError: If the address cannot be bound. Nothing is served.
+    """
+    host = address.rpartition(":")[0]
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise ConfigurationError(
+            f"cannot listen on {address!r}: expected HOST:PORT of this machine that nobody uses"
+        )
+    return f"{host}:{port}"
+
+
+@asynccontextmanager
+async def intercepting(
+    recorder: Recorder, *, listen: str, function: str, grace_s: float = 0.0
+) -> AsyncIterator[str]:
+    """Stand between a proxy and a user function; gives the address for the proxy.
+
+    Args:
+        recorder: Where everything is kept.
+        listen: `HOST:PORT` for the proxy to call; port 0 for any.
+        function: `HOST:PORT` of the user function.
+        grace_s: How long open streams may go on at the end, in seconds.
+
+    Raises:
+        ConfigurationError: If the address cannot be bound.
+    """
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    address = bind(server, listen)
+    async with grpc.aio.insecure_channel(function, options=CHANNEL_OPTIONS) as channel:
+        server.add_generic_rpc_handlers([_Interceptor(channel, recorder)])
+        await server.start()
+        try:
+            yield address
+        finally:
+            await server.stop(grace_s)
+
+
+class _Interceptor(grpc.GenericRpcHandler):
+    """Serve every method there is."""
+
+    def __init__(self, channel: grpc.aio.Channel, recorder: Recorder) -> None:
+        self._channel = channel
+        self._recorder = recorder
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        path = details.method
+        return grpc.stream_stream_rpc_method_handler(partial(self._handle, path))
+
+    async def _handle(self, path: str, requests: AsyncIterator[bytes], context: Any) -> None:
+        if path == DISCOVER.path:
+            recording: _Recording = _RecordingDiscovery(self._recorder)
+        elif path == REPORT_ERROR.path:
+            recording = _RecordingReport(self._recorder)
+        else:
+            recording = _RecordingConnection(path, self._recorder.opened(path))
+        call: Any = self._channel.stream_stream(path)(metadata=_passed_on(context))
+        forwarding = asyncio.create_task(_forward(requests, call, recording))
+        try:
+            await _return(call, context, recording)
+        except asyncio.CancelledError:
+            recording.incoming_ended("cancelled")
+            raise
+        finally:
+            call.cancel()
+            forwarding.cancel()
+            await asyncio.wait([forwarding])
+
+
+def _passed_on(context: Any) -> list[tuple[str, str | bytes]]:
+    return [
+        (key, value)
+        for key, value in context.invocation_metadata()
+        if not key.startswith(HOP_METADATA)
+    ]
+
+
+async def _forward(requests: AsyncIterator[bytes], call: Any, recording: _Recording) -> None:
+    async for message in requests:
+        recording.incoming(message)
+        try:
+            await call.write(message)
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            return  # the way back says how the user function has ended the call
+    recording.incoming_ended("completed")
+    try:
+        await call.done_writing()
+    except (grpc.RpcError, asyncio.InvalidStateError):
+        return
+
+
+async def _return(call: Any, context: Any, recording: _Recording) -> None:
+    try:
+        while (message := await call.read()) is not grpc.aio.EOF:
+            # Recorded before it is passed on: a client that has its reply finds it here.
+            recording.outgoing(message)
+            await context.write(message)
+    except grpc.aio.AioRpcError as error:
+        recording.outgoing_ended(f"{error.code().name}: {error.details()}")
+        await context.abort(
+            error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
+        )
+    else:
+        recording.outgoing_ended("completed")
+
+
+class _Recording:
+    """Where one call is kept; by default, nowhere."""
+
+    def incoming(self, message: bytes) -> None:
+        """Keep a message from the proxy."""
+
+    def outgoing(self, message: bytes) -> None:
+        """Keep a message from the user function."""
+
+    def incoming_ended(self, how: str) -> None:
+        """Keep that the proxy has finished."""
+
+    def outgoing_ended(self, how: str) -> None:
+        """Keep that the user function has finished."""
+
+
+class _RecordingConnection(_Recording):
+    def __init__(self, path: str, connection: Connection) -> None:
+        rpc = METHODS.get(path)
+        self._request_class = None if rpc is None else rpc.request_class
+        self._response_class = None if rpc is None else rpc.response_class
+        self._connection = connection
+
+    def incoming(self, message: bytes) -> None:
+        self._connection.incoming(_parsed(self._request_class, message))
+
+    def outgoing(self, message: bytes) -> None:
+        self._connection.outgoing(_parsed(self._response_class, message))
+
+    def incoming_ended(self, how: str) -> None:
+        self._connection.incoming(Ended(how))
+
+    def outgoing_ended(self, how: str) -> None:
+        self._connection.outgoing(Ended(how))
+
+
+class _RecordingDiscovery(_Recording):
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._info = b""
+
+    def incoming(self, message: bytes) -> None:
+        self._info = message
+
+    def outgoing(self, message: bytes) -> None:
+        info, spec = _parsed(ProxyInfo, self._info), _parsed(EntitySpec, message)
+        if isinstance(info, ProxyInfo) and isinstance(spec, EntitySpec):
+            self._recorder.discovered(info, spec)
+
+
+class _RecordingReport(_Recording):
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def incoming(self, message: bytes) -> None:
+        report = _parsed(UserFunctionError, message)
+        if isinstance(report, UserFunctionError):
+            self._recorder.reported(report.message)
+
+
+def _parsed(message_class: type[Message] | None, message: bytes) -> Message | bytes:
+    if message_class is None:
+        return message
+    try:
+        return message_class.FromString(message)
+    except DecodeError:
+        return message

@@ -1,0 +1,149 @@
+"""Meeting the sides under examination: connections, discovery, and waiting until both are ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from cloudstate_tck.examination import Conditions, Examination
+from cloudstate_tck.function_client import FunctionClient
+from cloudstate_tck.hostile_scripts import open_session
+from cloudstate_tck.interceptor import intercepting
+from cloudstate_tck.proxy_client import ProxyClient
+from cloudstate_tck.recorder import Recorder
+from cloudstate_tck.scripted.function import ScriptedFunction
+
+__all__ = [
+    "DEFAULT_LISTEN",
+    "ProxyAddress",
+    "StartProxy",
+    "examining_function",
+    "examining_hostile_proxy",
+    "examining_proxy",
+    "running_proxy",
+]
+
+#: Where a proxy under examination finds its user function, unless told otherwise.
+DEFAULT_LISTEN = "127.0.0.1:8090"
+
+#: An answer after this many relay timeouts is too late, however the proxy rounds.
+LATE_FACTOR = 1.5
+
+#: The longest pause that a proxy is known to make between two attempts to discover.
+DISCOVERY_PAUSE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAddress:
+    """Where a proxy is, as `HOST:PORT`.
+
+    Attributes:
+        grpc: Where it serves gRPC.
+        http: Where it serves HTTP; empty if that is the same port.
+    """
+
+    grpc: str
+    http: str = ""
+
+
+#: Starts a proxy whose user function is at the given address; it runs while the context is open.
+StartProxy = Callable[[str], AbstractAsyncContextManager[ProxyAddress]]
+
+
+def running_proxy(address: ProxyAddress) -> StartProxy:
+    """Return the start of a proxy that somebody else starts and stops."""
+
+    @asynccontextmanager
+    async def start(function: str) -> AsyncIterator[ProxyAddress]:
+        yield address
+
+    return start
+
+
+@asynccontextmanager
+async def examining_function(function: str, conditions: Conditions) -> AsyncIterator[Examination]:
+    """Speak to the user function at `HOST:PORT` in a proxy's place.
+
+    Raises:
+        ConfigurationError: If it does not answer in time.
+    """
+    async with FunctionClient(function, patience_s=conditions.patience_s) as client:
+        spec = await client.discover(within_s=conditions.startup_timeout_s)
+        yield Examination(conditions, spec, client)
+
+
+@asynccontextmanager
+async def examining_proxy(
+    function: str, start_proxy: StartProxy, conditions: Conditions, *, listen: str
+) -> AsyncIterator[Examination]:
+    """Stand between a proxy and its user function, and be the proxy's client.
+
+    Args:
+        function: `HOST:PORT` of the user function.
+        start_proxy: Called once there is somebody for the proxy to talk to.
+        conditions: How long to wait.
+        listen: `HOST:PORT` where the proxy expects its user function; port 0 for any.
+
+    Raises:
+        ConfigurationError: If a side does not answer in time, or the address cannot be bound.
+    """
+    async with AsyncExitStack() as stack:
+        examination = await stack.enter_async_context(examining_function(function, conditions))
+        recorder = examination.recorder = Recorder(patience_s=conditions.patience_s)
+        address = await stack.enter_async_context(
+            intercepting(recorder, listen=listen, function=function)
+        )
+        proxy = await stack.enter_async_context(start_proxy(address))
+        examination.proxy = await _meet(stack, proxy, examination)
+        # A proxy that had discovered before the suite listened may not do so again; the case about
+        # discovery says so, and the others can do without.
+        within_s = min(DISCOVERY_PAUSE_S, conditions.startup_timeout_s)
+        discovery = await recorder.discovery(within_s=within_s)
+        if discovery is not None:
+            examination.proxy_info, examination.spec = discovery.proxy_info, discovery.spec
+        yield examination
+
+
+@asynccontextmanager
+async def examining_hostile_proxy(
+    start_proxy: StartProxy, conditions: Conditions, *, listen: str
+) -> AsyncIterator[Examination]:
+    """Put a user function that breaks the protocol behind a proxy, and be the proxy's client.
+
+    Args:
+        start_proxy: Called once there is somebody for the proxy to talk to.
+        conditions: How long to wait.
+        listen: `HOST:PORT` where the proxy expects its user function; port 0 for any.
+
+    Raises:
+        ConfigurationError: If the proxy does not answer in time, or the address cannot be bound.
+    """
+    async with AsyncExitStack() as stack:
+        late_s = conditions.relay_timeout_s * LATE_FACTOR
+        hostile = await stack.enter_async_context(
+            ScriptedFunction(partial(open_session, late_s), listen=listen)
+        )
+        examination = Examination(conditions, hostile.spec, hostile=hostile)
+        proxy = await stack.enter_async_context(start_proxy(hostile.address))
+        examination.proxy = await _meet(stack, proxy, examination)
+        yield examination
+
+
+async def _meet(
+    stack: AsyncExitStack, address: ProxyAddress, examination: Examination
+) -> ProxyClient:
+    """Connect to a proxy and wait until it serves what the user function has announced."""
+    conditions = examination.conditions
+    proxy = await stack.enter_async_context(
+        ProxyClient(address.grpc, address.http, patience_s=conditions.patience_s)
+    )
+    await proxy.wait_until_it_answers(within_s=conditions.startup_timeout_s)
+    try:
+        async with asyncio.timeout(min(DISCOVERY_PAUSE_S, conditions.startup_timeout_s)):
+            await proxy.wait_until_it_serves(examination.services)
+    except TimeoutError:
+        pass  # the cases say what is missing
+    return proxy

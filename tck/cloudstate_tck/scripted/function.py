@@ -1,0 +1,231 @@
+"""Serves sessions of event sourced entities over gRPC, byte by byte as they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import grpc
+import grpc.aio
+from google.protobuf.empty_pb2 import Empty
+
+from cloudstate.entity_pb2 import (
+    Entity,
+    EntityPassivationStrategy,
+    EntitySpec,
+    ProxyInfo,
+    ServiceInfo,
+    TimeoutPassivationStrategy,
+    UserFunctionError,
+)
+from cloudstate.event_sourced_pb2 import EventSourcedStreamIn
+from cloudstate_core.host.descriptors import file_descriptor_set
+from cloudstate_core.status import Status
+from cloudstate_tck.event_sourced_messages import CONFIGURED, MODEL, TWO
+from cloudstate_tck.interceptor import SERVER_OPTIONS, bind
+from cloudstate_tck.model import eventsourced_pb2
+from cloudstate_tck.protocol import DISCOVER, EVENT_SOURCED, PROTOCOL_VERSION
+from cloudstate_tck.scripted.session import (
+    End,
+    Flood,
+    Hang,
+    Instruction,
+    Send,
+    SendBytes,
+    Wait,
+)
+
+__all__ = ["ScriptedFunction", "Session", "StreamLog", "model_spec"]
+
+STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Session(Protocol):
+    """What the user function's end of one stream does next."""
+
+    def receive(self, message: EventSourcedStreamIn, /) -> Sequence[Instruction]:
+        """Take the next message."""
+        ...
+
+    def completed(self) -> Sequence[Instruction]:
+        """The proxy has half-closed the stream."""
+        ...
+
+
+class StreamLog:
+    """What one stream has brought.
+
+    Attributes:
+        messages: What the proxy has sent so far.
+        ended: Set once the stream is over, on whichever side.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[EventSourcedStreamIn] = []
+        self.ended = asyncio.Event()
+
+
+class ScriptedFunction:
+    """A user function whose sessions decide on every message.
+
+    Attributes:
+        spec: What it announces.
+        address: Where it serves, as `HOST:PORT`, once it does.
+        streams: Every stream there was, by the id of the entity, oldest first.
+        reports: What the proxy has reported as errors.
+        discovered: Set once a proxy has asked what it serves.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[EventSourcedStreamIn], Session],
+        *,
+        listen: str = "127.0.0.1:0",
+        spec: EntitySpec | None = None,
+    ) -> None:
+        """Prepare to serve.
+
+        Args:
+            open_session: Makes the session for a stream, given its first message.
+            listen: `HOST:PORT`; port 0 for any.
+            spec: What to announce; the event sourced model services by default.
+        """
+        self._open_session = open_session
+        self._listen = listen
+        self.spec = model_spec() if spec is None else spec
+        self.address = ""
+        self.streams: defaultdict[str, list[StreamLog]] = defaultdict(list)
+        self.reports: list[str] = []
+        self._reported = asyncio.Condition()
+        self.discovered = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.address = bind(self._server, self._listen)
+        self._server.add_generic_rpc_handlers([self._discovery_handlers(), self._handlers()])
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._server.stop(None)
+
+    def _discovery_handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            DISCOVER.service,
+            {
+                "discover": grpc.unary_unary_rpc_method_handler(
+                    self._discover, ProxyInfo.FromString, EntitySpec.SerializeToString
+                ),
+                "reportError": grpc.unary_unary_rpc_method_handler(
+                    self._report_error, UserFunctionError.FromString, Empty.SerializeToString
+                ),
+            },
+        )
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        # Bytes in and out, so that a session may send what is no message at all.
+        handler: Any = grpc.stream_stream_rpc_method_handler(self._handle)
+        return grpc.method_handlers_generic_handler(EVENT_SOURCED.service, {"handle": handler})
+
+    async def _discover(self, info: ProxyInfo, context: Any) -> EntitySpec:
+        self.discovered.set()
+        return self.spec
+
+    async def _report_error(self, error: UserFunctionError, context: Any) -> Empty:
+        async with self._reported:
+            self.reports.append(error.message)
+            self._reported.notify_all()
+        return Empty()
+
+    async def reported_since(self, count: int, within_s: float) -> bool:
+        """Return whether there are, or soon will be, more than `count` reports."""
+        try:
+            async with asyncio.timeout(within_s), self._reported:
+                return await self._reported.wait_for(lambda: len(self.reports) > count)
+        except TimeoutError:
+            return False
+
+    async def _handle(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        session: Session | None = None
+        log = StreamLog()
+        try:
+            async for data in requests:
+                message = EventSourcedStreamIn.FromString(data)
+                if session is None:
+                    session = self._open_session(message)
+                    self.streams[message.init.entity_id].append(log)
+                log.messages.append(message)
+                if await _carried_out(session.receive(message), context):
+                    return
+            if session is not None:
+                await _carried_out(session.completed(), context)
+        finally:
+            log.ended.set()
+
+
+async def _carried_out(instructions: Sequence[Instruction], context: Any) -> bool:
+    """Carry out instructions; return whether the stream is over."""
+    for instruction in instructions:
+        match instruction:
+            case Send(message):
+                await context.write(message.SerializeToString())
+            case SendBytes(data):
+                await context.write(data)
+            case Flood(message):
+                data = message.SerializeToString()
+                while True:
+                    await context.write(data)
+            case Wait(duration_s):
+                await asyncio.sleep(duration_s)
+            case Hang():
+                await asyncio.Event().wait()
+            case End(Status.OK):
+                return True
+            case End(status, details):
+                await context.abort(STATUS_CODES[status], details)
+    return False
+
+
+def model_spec(*services: str) -> EntitySpec:
+    """Return what a user function with the event sourced model entities announces.
+
+    Args:
+        services: Full names of the services; all three by default.
+    """
+    major, minor = PROTOCOL_VERSION
+    return EntitySpec(
+        proto=file_descriptor_set([], [eventsourced_pb2.DESCRIPTOR]).SerializeToString(),
+        entities=[_ENTITIES[service] for service in services or _ENTITIES],
+        service_info=ServiceInfo(
+            service_name="scripted",
+            service_version="0.1.0",
+            support_library_name="cloudstate-tck",
+            protocol_major_version=major,
+            protocol_minor_version=minor,
+        ),
+    )
+
+
+def _entity(service: str, persistence_id: str, *, timeout_ms: int = 0) -> Entity:
+    entity = Entity(
+        entity_type=EVENT_SOURCED.service, service_name=service, persistence_id=persistence_id
+    )
+    if timeout_ms:
+        strategy = EntityPassivationStrategy(timeout=TimeoutPassivationStrategy(timeout=timeout_ms))
+        entity.passivation_strategy.CopyFrom(strategy)
+    return entity
+
+
+_ENTITIES = {
+    MODEL: _entity(MODEL, "event-sourced-tck-model"),
+    TWO: _entity(TWO, "event-sourced-tck-model-two"),
+    CONFIGURED: _entity(CONFIGURED, "event-sourced-configured", timeout_ms=100),
+}

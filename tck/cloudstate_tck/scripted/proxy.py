@@ -1,0 +1,200 @@
+"""The smallest proxy for the event sourced model entities that does everything right.
+
+It keeps events in memory and trusts the user function; it is what negative controls are derived
+from: subclasses break one rule each. `scripted.proxy_server` gives it gRPC and HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+
+from cloudstate.entity_pb2 import ClientAction, EntitySpec, Failure, ProxyInfo, SideEffect
+from cloudstate.event_sourced_pb2 import (
+    EventSourcedReply,
+    EventSourcedStreamIn,
+    EventSourcedStreamOut,
+)
+from cloudstate_tck.event_sourced_messages import command, event, init
+from cloudstate_tck.function_client import proxy_info
+from cloudstate_tck.model.eventsourced_pb2 import Persisted, Request, Response
+from cloudstate_tck.protocol import EVENT_SOURCED
+
+__all__ = ["Activation", "FunctionFailed", "Journal", "ScriptedProxy"]
+
+
+class FunctionFailed(Exception):
+    """The user function answered with a failure; the text is for the client."""
+
+
+@dataclass(slots=True)
+class Journal:
+    """What is stored of one entity: all events, and the newest snapshot with its sequence."""
+
+    events: list[str] = field(default_factory=list)
+    snapshot: tuple[int, str] | None = None
+
+
+class Activation:
+    """One stream to the user function."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.command_id = 0
+
+    async def send(self, messages: Sequence[EventSourcedStreamIn]) -> None:
+        """Send messages."""
+        for message in messages:
+            await self._call.write(message)
+
+    async def receive(self) -> EventSourcedStreamOut:
+        """Return the next message, or an empty one at the end of the stream."""
+        message = await self._call.read()
+        return EventSourcedStreamOut() if message is grpc.aio.EOF else message
+
+    async def complete(self) -> None:
+        """Half-close and read to the end."""
+        await self._call.done_writing()
+        while await self._call.read() is not grpc.aio.EOF:
+            pass
+
+
+class ScriptedProxy:
+    """Entities with their journals; one command at a time for each."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Talk to the user function behind a channel."""
+        self._channel = channel
+        self.spec = EntitySpec()
+        self._journals: defaultdict[tuple[str, str], Journal] = defaultdict(Journal)
+        self._active: dict[tuple[str, str], Activation] = {}
+        self._turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- The rules, each to be broken by a subclass -----------------------------------------
+
+    def info(self) -> ProxyInfo:
+        """Return what this proxy says of itself."""
+        return proxy_info()
+
+    def start(self, service: str, entity_id: str, journal: Journal) -> list[EventSourcedStreamIn]:
+        """Return the first messages of a stream."""
+        covered = journal.snapshot[0] if journal.snapshot is not None else 0
+        stored = list(enumerate(journal.events, start=1))[covered:]
+        return [
+            init(service, entity_id, journal.snapshot),
+            *(event(sequence, value) for sequence, value in stored),
+        ]
+
+    def command(
+        self, entity_id: str, activation: Activation, name: str, request: Request
+    ) -> EventSourcedStreamIn:
+        """Return the next command of an activation."""
+        activation.command_id += 1
+        return command(entity_id, activation.command_id, request, name)
+
+    def store(self, journal: Journal, reply: EventSourcedReply) -> None:
+        """Keep the events of a reply, and its snapshot."""
+        if reply.client_action.HasField("failure"):
+            return
+        journal.events += [Persisted.FromString(each.value).value for each in reply.events]
+        if reply.events and reply.HasField("snapshot"):
+            state = Persisted.FromString(reply.snapshot.value).value
+            journal.snapshot = (len(journal.events), state)
+
+    def description(self, failure: Failure) -> str:
+        """Return what the client is told of a failure."""
+        return failure.description
+
+    async def restart(self, service: str, entity_id: str) -> None:
+        """Complete the stream of an entity and open a new one."""
+        await self.passivate(service, entity_id)
+        await self.activate(service, entity_id)
+
+    async def carry_out(self, effect: SideEffect) -> None:
+        """Call the target of a side effect."""
+        target = Request.FromString(effect.payload.value)
+        await self.handle(effect.service_name, effect.command_name, target)
+
+    async def idle(self, service: str, entity_id: str) -> None:
+        """Passivate an entity when its time is over."""
+        timeout_ms = next(
+            entity.passivation_strategy.timeout.timeout
+            for entity in self.spec.entities
+            if entity.service_name == service
+        )
+        if timeout_ms:
+            await asyncio.sleep(timeout_ms / 1000)
+            await self.passivate(service, entity_id)
+
+    # --- How commands go ---------------------------------------------------------------------
+
+    async def handle(self, service: str, name: str, request: Request) -> Response:
+        """Carry out one command of a client.
+
+        Raises:
+            FunctionFailed: If the user function answers with a failure.
+        """
+        async with self._turns[service, request.id]:
+            action, effects = await self._turn(service, name, request)
+        for effect in effects:
+            await self.carry_out(effect)
+        if action.HasField("forward"):
+            target = Request.FromString(action.forward.payload.value)
+            return await self.handle(
+                action.forward.service_name, action.forward.command_name, target
+            )
+        if action.HasField("reply"):
+            return Response.FromString(action.reply.payload.value)
+        raise FunctionFailed(self.description(action.failure))
+
+    async def _turn(
+        self, service: str, name: str, request: Request
+    ) -> tuple[ClientAction, Sequence[SideEffect]]:
+        activation = self._active.get((service, request.id))
+        if activation is None:
+            activation = await self.activate(service, request.id)
+        await activation.send([self.command(request.id, activation, name, request)])
+        reply = (await activation.receive()).reply
+        self.store(self._journals[service, request.id], reply)
+        if reply.client_action.failure.restart:
+            await self.restart(service, request.id)
+        else:
+            self._in_background(self.idle(service, request.id))
+        return reply.client_action, reply.side_effects
+
+    async def activate(self, service: str, entity_id: str) -> Activation:
+        """Open a stream for an entity."""
+        open_stream: Any = self._channel.stream_stream(
+            EVENT_SOURCED.path,
+            request_serializer=EventSourcedStreamIn.SerializeToString,
+            response_deserializer=EventSourcedStreamOut.FromString,
+        )
+        activation = self._active[service, entity_id] = Activation(open_stream())
+        journal = self._journals[service, entity_id]
+        await activation.send(self.start(service, entity_id, journal))
+        return activation
+
+    async def passivate(self, service: str, entity_id: str) -> None:
+        """Complete the stream of an entity, if it has one."""
+        activation = self._active.pop((service, entity_id), None)
+        if activation is not None:
+            await activation.complete()
+
+    async def aclose(self) -> None:
+        """Complete every stream."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for service, entity_id in list(self._active):
+            await self.passivate(service, entity_id)
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

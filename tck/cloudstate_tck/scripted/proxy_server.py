@@ -1,0 +1,186 @@
+"""gRPC, reflection and HTTP in front of a `ScriptedProxy`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.json_format import MessageToJson, Parse
+from grpc_reflection.v1alpha.reflection_pb2 import (
+    ListServiceResponse,
+    ServerReflectionRequest,
+    ServerReflectionResponse,
+    ServiceResponse,
+)
+
+from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_tck.event_sourced_messages import MODEL
+from cloudstate_tck.function_client import CHANNEL_OPTIONS
+from cloudstate_tck.interceptor import SERVER_OPTIONS, bind
+from cloudstate_tck.meeting import ProxyAddress
+from cloudstate_tck.model.eventsourced_pb2 import Request
+from cloudstate_tck.protocol import DISCOVER
+from cloudstate_tck.proxy_client import REFLECTION
+from cloudstate_tck.scripted.proxy import FunctionFailed, ScriptedProxy
+
+__all__ = ["Front", "serving_proxy"]
+
+MODEL_PREFIX = "/tck/model/eventsourced/"
+
+
+@dataclass(slots=True)
+class Front:
+    """How clients are answered; each rule to be broken by a subclass.
+
+    Attributes:
+        proxy: Who carries out the commands.
+    """
+
+    proxy: ScriptedProxy
+
+    def listed(self) -> list[str]:
+        """Return the names that reflection lists."""
+        return [REFLECTION, *sorted(entity.service_name for entity in self.proxy.spec.entities)]
+
+    def reflect(self, question: ServerReflectionRequest) -> ServerReflectionResponse:
+        """Answer one question about what is served."""
+        answer = ServerReflectionResponse(valid_host=question.host, original_request=question)
+        if question.HasField("list_services"):
+            services = [ServiceResponse(name=name) for name in self.listed()]
+            answer.list_services_response.CopyFrom(ListServiceResponse(service=services))
+        else:
+            answer.file_descriptor_response.SetInParent()
+        return answer
+
+    async def call(self, path: str, data: bytes) -> bytes:
+        """Answer a gRPC call."""
+        _, service, method = path.split("/")
+        response = await self.proxy.handle(service, method, Request.FromString(data))
+        return response.SerializeToString()
+
+    async def post(self, path: str, body: bytes) -> tuple[int, str, bytes]:
+        """Answer an HTTP request with status, content type and body."""
+        request = Parse(body or b"{}", Request())
+        service, method = MODEL, "Process"
+        if path.startswith(MODEL_PREFIX):
+            request.id = path.removeprefix(MODEL_PREFIX)
+        else:
+            _, service, method = path.split("/")
+        try:
+            response = await self.proxy.handle(service, method, request)
+        except FunctionFailed as failed:
+            return 500, "text/plain", str(failed).encode()
+        text = MessageToJson(response, always_print_fields_with_no_presence=True)
+        return 200, "application/json", json.dumps(json.loads(text)).encode()
+
+
+class _Calls(grpc.GenericRpcHandler):
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        service = details.method.rpartition("/")[0][1:]
+        if service == REFLECTION:
+            return grpc.stream_stream_rpc_method_handler(
+                self._reflect,
+                ServerReflectionRequest.FromString,
+                ServerReflectionResponse.SerializeToString,
+            )
+        if service not in self._front.listed():
+            return None
+        path = details.method
+
+        async def call(data: bytes, context: Any) -> bytes:
+            try:
+                return await self._front.call(path, data)
+            except FunctionFailed as failed:
+                await context.abort(grpc.StatusCode.UNKNOWN, str(failed))
+                raise
+
+        return grpc.unary_unary_rpc_method_handler(call)
+
+    async def _reflect(
+        self, questions: AsyncIterator[ServerReflectionRequest], context: Any
+    ) -> None:
+        async for question in questions:
+            await context.write(self._front.reflect(question))
+
+
+@asynccontextmanager
+async def serving_proxy(
+    function: str,
+    make_proxy: Callable[[grpc.aio.Channel], ScriptedProxy] = ScriptedProxy,
+    make_front: Callable[[ScriptedProxy], Front] = Front,
+) -> AsyncIterator[ProxyAddress]:
+    """Serve a proxy on two ports of this machine, one for gRPC and one for HTTP."""
+    async with grpc.aio.insecure_channel(function, options=CHANNEL_OPTIONS) as channel:
+        proxy = make_proxy(channel)
+        discover: Callable[..., Any] = channel.unary_unary(
+            DISCOVER.path,
+            request_serializer=ProxyInfo.SerializeToString,
+            response_deserializer=EntitySpec.FromString,
+        )
+        proxy.spec = await discover(proxy.info(), wait_for_ready=True)
+        front = make_front(proxy)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        address = bind(server, "127.0.0.1:0")
+        server.add_generic_rpc_handlers([_Calls(front)])
+        await server.start()
+        try:
+            async with _serving_http(front) as http_address:
+                yield ProxyAddress(address, http_address)
+        finally:
+            await server.stop(None)
+            await proxy.aclose()
+
+
+@asynccontextmanager
+async def _serving_http(front: Front) -> AsyncIterator[str]:
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        try:
+            while head := await _head(reader):
+                await _answer(head, reader, writer, front)
+        finally:
+            writers.discard(writer)
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in list(writers):
+            writer.close()
+
+
+async def _head(reader: asyncio.StreamReader) -> list[str]:
+    """Return the lines of a request's head; none at the end of the connection."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return []
+    return head.decode().split("\r\n")
+
+
+async def _answer(
+    head: list[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter, front: Front
+) -> None:
+    method, path, _ = head[0].split(" ")
+    headers = {line.partition(":")[0].lower(): line.partition(":")[2] for line in head[1:]}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    status, content_type, payload = 404, "text/plain", b""
+    if method == "POST":
+        status, content_type, payload = await front.post(path, body)
+    writer.write(
+        f"HTTP/1.1 {status} -\r\ncontent-type: {content_type}\r\n"
+        f"content-length: {len(payload)}\r\n\r\n".encode()
+        + payload
+    )
+    await writer.drain()
