@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any
@@ -88,6 +89,11 @@ def message_class_in(pool: DescriptorPool) -> TypeResolver:
 _default_resolver = message_class_in(descriptor_pool.Default())
 
 
+# Asking a message for its name takes as long as writing a small one. There are as many classes as an
+# application has message types; one that is thrown away takes its entry with it.
+_type_urls: WeakKeyDictionary[type[Message], str] = WeakKeyDictionary()
+
+
 def type_name(type_url: str) -> str:
     """Return what follows the first slash; the whole text if there is none."""
     return type_url.partition("/")[2] or type_url
@@ -95,10 +101,11 @@ def type_name(type_url: str) -> str:
 
 def pack_message(message: Message) -> Any:
     """Pack a protobuf message."""
-    return Any(
-        type_url=MESSAGE_PREFIX + message.DESCRIPTOR.full_name,
-        value=message.SerializeToString(deterministic=True),
-    )
+    message_class = type(message)
+    type_url = _type_urls.get(message_class)
+    if type_url is None:
+        type_url = _type_urls[message_class] = MESSAGE_PREFIX + message.DESCRIPTOR.full_name
+    return Any(type_url=type_url, value=message.SerializeToString(deterministic=True))
 
 
 def encode(value: object) -> Any:
