@@ -89,8 +89,8 @@ def message_class_in(pool: DescriptorPool) -> TypeResolver:
 _default_resolver = message_class_in(descriptor_pool.Default())
 
 
-# Asking a message for its name takes as long as writing a small one. There are as many classes as an
-# application has message types; one that is thrown away takes its entry with it.
+# Asking a message for its name takes as long as writing a small one. There are as many classes as
+# an application has message types; one that is thrown away takes its entry with it.
 _type_urls: WeakKeyDictionary[type[Message], str] = WeakKeyDictionary()
 
 
