@@ -1,0 +1,1 @@
+"""Measurements: each figure beside its echo, in the same run."""

@@ -1,0 +1,63 @@
+"""The shopping cart in this process, without a front door: what the in-process figures measure."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from google.protobuf.any_pb2 import Any
+
+from cloudstate_core.clock import SystemClock
+from cloudstate_core.handler import CommandHandler, Request
+from cloudstate_core.host.user_function import UserFunction
+from cloudstate_core.plugins import load_plugins
+from cloudstate_core.store import StateStore
+from cloudstate_runtime.function.local_link import LocalLink
+from cloudstate_runtime.runtime import open_runtime
+from cloudstate_runtime.settings import RuntimeSettings
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "shopping_cart"
+sys.path.insert(0, str(EXAMPLE))
+
+__all__ = ["EXAMPLE", "SERVICE", "add_item", "embedded_cart"]
+
+SERVICE = "com.example.shoppingcart.ShoppingCart"
+
+
+def add_item(user: str) -> Request:
+    """Return a command that appends one event."""
+    from shoppingcart.shoppingcart_pb2 import AddLineItem  # noqa: PLC0415  # path set above
+
+    message = AddLineItem(user_id=user, product_id="socks", name="Socks", quantity=1)
+    return Request(
+        SERVICE,
+        "AddItem",
+        Any(
+            type_url=f"type.googleapis.com/{message.DESCRIPTOR.full_name}",
+            value=message.SerializeToString(),
+        ),
+    )
+
+
+@asynccontextmanager
+async def embedded_cart(store_name: str) -> AsyncIterator[tuple[CommandHandler, StateStore]]:
+    """Open runtime and cart over a store; yield the first handler and the store."""
+    from shoppingcart.shopping_cart_entity import entity  # noqa: PLC0415  # path set above
+
+    plugins = load_plugins()
+    backend = plugins.stores[store_name]
+    clock = SystemClock()
+    link = LocalLink(UserFunction([entity], plugins), clock)
+    with tempfile.TemporaryDirectory() as data:
+        async with (
+            backend.open(backend.settings_type(), Path(data), clock) as store,
+            open_runtime(
+                RuntimeSettings(), plugins, store, {"here": link}, clock=clock, random=Random(1)
+            ) as runtime,
+        ):
+            await runtime.wait_until_deployed()
+            yield runtime.handler, store

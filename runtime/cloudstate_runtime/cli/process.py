@@ -1,0 +1,78 @@
+"""A node as a process: what is printed when it is ready, and which event loop it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from random import SystemRandom
+from typing import cast
+
+import click
+import uvloop
+
+from cloudstate_core.cli.setup import Setup
+from cloudstate_core.clock import Clock
+from cloudstate_core.links import FunctionLink
+from cloudstate_core.store import StoreBackend
+from cloudstate_runtime.example_request import example_request
+from cloudstate_runtime.node import Node, open_node, serve
+from cloudstate_runtime.settings import RuntimeSettings
+from cloudstate_runtime.store_choice import choose_store
+
+__all__ = ["open_and_serve", "run_in_loop"]
+
+
+def run_in_loop(process: Coroutine[object, object, None]) -> None:
+    """Run a process to its end in an event loop of its own."""
+    uvloop.run(process)
+
+
+async def open_and_serve(
+    setup: Setup,
+    settings: Mapping[str, object],
+    functions: Mapping[str, FunctionLink],
+    clock: Clock,
+) -> None:
+    """Open a node, say that it is ready, and serve until a signal.
+
+    Raises:
+        ConfigurationError: It cannot be opened as it is configured.
+    """
+    runtime_settings = cast("RuntimeSettings", settings["runtime"])
+    backend = choose_store(runtime_settings.store, setup.plugins)
+    store_settings = settings.get(backend.name) or backend.settings_type()
+    async with open_node(
+        runtime_settings,
+        setup.plugins,
+        backend,
+        store_settings,
+        functions,
+        clock=clock,
+        random=SystemRandom(),
+    ) as node:
+        waiting = [name for name in functions if name != "in this process"]
+        if waiting:
+            click.echo(f"waiting for the user function at {', '.join(waiting)} ...")
+        where = backend.describe(store_settings, runtime_settings.data_dir)
+        await serve(
+            node,
+            runtime_settings.drain_grace_s,
+            lambda ready: click.echo(welcome(ready, setup, backend, where)),
+        )
+
+
+def welcome(node: Node, setup: Setup, backend: StoreBackend, where: str) -> str:
+    """Return what is printed when a node is ready."""
+    lines = [f"serving gRPC and HTTP on {node.address}"]
+    entities = [entity for d in node.runtime.served.deployments for entity in d.entities]
+    for entity in entities:
+        kind = setup.plugins.kind_of(entity.entity_type)
+        lines.append(f"  {entity.service_name} ({kind.name if kind is not None else '?'})")
+    lines.append(f"state lives in {where}")
+    if not backend.durable:
+        lines.append("  and ends with this process")
+    lines += [
+        "try:",
+        f"  {example_request(entities[0], node.address)}",
+        "Ctrl-C finishes what runs, and stops",
+    ]
+    return "\n".join(lines)
