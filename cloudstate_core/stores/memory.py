@@ -29,18 +29,11 @@ from cloudstate_core.errors import (
     StoreUnavailable,
 )
 from cloudstate_core.store import (
-    AppendEvents,
     Commit,
-    DeleteValue,
-    EnqueueMessage,
     EntityKey,
     LoggedEvent,
     OutboxMessage,
-    PutSnapshot,
-    PutValue,
-    Received,
     RememberedReply,
-    RememberReply,
     Snapshot,
     StateStore,
     StoreBackend,
@@ -48,7 +41,18 @@ from cloudstate_core.store import (
     StoredValue,
     slice_of,
 )
-from cloudstate_core.stores.checks import check_commit, check_key, check_page
+from cloudstate_core.stores.checks import check_key, check_offsets, check_page, check_slices
+from cloudstate_core.stores.copies import (
+    CopiedWrite,
+    Events,
+    Message,
+    Note,
+    Payload,
+    Reply,
+    State,
+    Value,
+    copies_of,
+)
 
 __all__ = ["MemoryBackend", "MemorySettings", "MemoryStore"]
 
@@ -57,15 +61,27 @@ __all__ = ["MemoryBackend", "MemorySettings", "MemoryStore"]
 class _Entity:
     """All that is stored of one entity; `events[n]` has sequence n + 1."""
 
-    events: list[Any] = field(default_factory=list)
-    snapshot: Snapshot | None = None
+    events: list[Payload] = field(default_factory=list)
+    snapshot: State | None = None
     revision: int = 0
-    value: Any | None = None
+    value: Payload | None = None
     replies: dict[str, RememberedReply] = field(default_factory=dict)
-    received: set[str] = field(default_factory=set)
+    received: set[bytes] = field(default_factory=set)
 
     def is_listed(self) -> bool:
         return bool(self.events) or self.snapshot is not None or self.value is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """An event of the log; its payload is that of the entity's event."""
+
+    position: int
+    key: EntityKey
+    sequence: int
+    payload: Payload
+    metadata: dict[str, str]
+    unix_time_s: float
 
 
 @dataclass(slots=True)
@@ -74,7 +90,16 @@ class _Slice:
 
     epoch: int = 0
     position: int = 0
-    log: list[LoggedEvent] = field(default_factory=list)
+    log: list[_Logged] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message in the outbox."""
+
+    number: int
+    sender: EntityKey
+    message: Message
 
 
 class MemoryStore(StateStore):
@@ -88,7 +113,7 @@ class MemoryStore(StateStore):
         self._clock = clock
         self._entities: dict[EntityKey, _Entity] = {}
         self._slices: dict[int, _Slice] = {}
-        self._outbox: dict[str, OutboxMessage] = {}
+        self._outbox: dict[bytes, _Waiting] = {}
         self._messages_so_far = 0
         self._offsets: dict[str, dict[int, int]] = {}
         self._is_closed = False
@@ -98,6 +123,7 @@ class MemoryStore(StateStore):
         self._is_closed = True
 
     async def claim(self, slices: Sequence[int]) -> int:
+        check_slices(slices)
         await self._step()
         claimed = [self._slice(number) for number in slices]
         epoch = 1 + max((each.epoch for each in claimed), default=0)
@@ -106,11 +132,11 @@ class MemoryStore(StateStore):
         return epoch
 
     async def commit(self, commit: Commit) -> None:
-        check_commit(commit)
+        writes = copies_of(commit).writes
         self._check_open()
         self._check_epoch(commit.key, commit.epoch)
-        self._check_writes(commit)
-        for write in commit.writes:
+        self._check_writes(commit.key, writes)
+        for write in writes:
             self._apply(commit.key, write)
         # What is written stays written, also if the caller is cancelled here.
         await asyncio.sleep(0)
@@ -118,14 +144,14 @@ class MemoryStore(StateStore):
     async def snapshot(self, key: EntityKey) -> Snapshot | None:
         await self._step()
         kept = self._entity(key).snapshot
-        return None if kept is None else Snapshot(kept.sequence, _copy(kept.state))
+        return None if kept is None else Snapshot(kept.sequence, _any(kept.payload))
 
     async def events(self, key: EntityKey, *, after: int, limit: int) -> list[StoredEvent]:
         check_page(limit=limit, after=after)
         await self._step()
         page = self._entity(key).events[after : after + limit]
         return [
-            StoredEvent(sequence, _copy(event)) for sequence, event in enumerate(page, after + 1)
+            StoredEvent(sequence, _any(payload)) for sequence, payload in enumerate(page, after + 1)
         ]
 
     async def last_sequence(self, key: EntityKey) -> int:
@@ -135,7 +161,7 @@ class MemoryStore(StateStore):
     async def value(self, key: EntityKey) -> StoredValue:
         await self._step()
         entity = self._entity(key)
-        return StoredValue(entity.revision, None if entity.value is None else _copy(entity.value))
+        return StoredValue(entity.revision, None if entity.value is None else _any(entity.value))
 
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
         await self._step()
@@ -145,30 +171,34 @@ class MemoryStore(StateStore):
         self, slices: range, *, after: Mapping[int, int], limit: int
     ) -> list[LoggedEvent]:
         check_page(limit=limit)
+        check_slices(slices)
         await self._step()
         found: list[LoggedEvent] = []
         for number in slices:
             log = self._slice(number).log
             first = bisect_right(log, after.get(number, 0), key=lambda event: event.position)
-            found += (_copy_logged(event) for event in log[first : first + limit - len(found)])
+            page = log[first : first + limit - len(found)]
+            found += (_logged_event(number, event) for event in page)
         return found
 
     async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
         check_page(limit=limit)
+        check_slices(slices)
         await self._step()
         waiting = (each for each in self._outbox.values() if slice_of(each.sender) in slices)
-        return [_copy_message(message) for message in islice(waiting, limit)]
+        return [_outbox_message(each) for each in islice(waiting, limit)]
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
         await self._step()
         for message_id in message_ids:
-            self._outbox.pop(message_id, None)
+            self._outbox.pop(message_id.encode(), None)
 
     async def offsets(self, consumer: str) -> dict[int, int]:
         await self._step()
         return dict(self._offsets.get(consumer, {}))
 
     async def save_offsets(self, consumer: str, offsets: Mapping[int, int]) -> None:
+        check_offsets(offsets)
         await self._step()
         self._offsets.setdefault(consumer, {}).update(offsets)
 
@@ -194,8 +224,8 @@ class MemoryStore(StateStore):
         self._entities.pop(key, None)
         home = self._slice(slice_of(key))
         home.log = [event for event in home.log if event.key != key]
-        for message in [each for each in self._outbox.values() if each.sender == key]:
-            del self._outbox[message.message_id]
+        for waiting in [each for each in self._outbox.values() if each.sender == key]:
+            del self._outbox[waiting.message.message_id]
 
     async def check(self) -> None:
         await self._step()
@@ -213,59 +243,53 @@ class MemoryStore(StateStore):
         if epoch < current:
             raise StaleEpoch(key.entity_id, held=epoch, current=current)
 
-    def _check_writes(self, commit: Commit) -> None:
-        entity, entity_id = self._entity(commit.key), commit.key.entity_id
+    def _check_writes(self, key: EntityKey, writes: list[CopiedWrite]) -> None:
+        entity, entity_id = self._entity(key), key.entity_id
         sequence = len(entity.events)
-        for write in commit.writes:
+        for write in writes:
             match write:
-                case AppendEvents(expected, events):
+                case Events(expected, payloads):
                     if expected != sequence:
                         raise SequenceConflict(entity_id, expected=expected, actual=sequence)
-                    sequence += len(events)
-                case PutValue(expected) | DeleteValue(expected):
-                    if expected != entity.revision:
-                        raise RevisionConflict(entity_id, expected=expected, actual=entity.revision)
-                case Received(message_id) if message_id in entity.received:
-                    raise AlreadyReceived(entity_id, message_id)
-                case EnqueueMessage(message_id) if message_id in self._outbox:
+                    sequence += len(payloads)
+                case Value(expected) if expected != entity.revision:
+                    raise RevisionConflict(entity_id, expected=expected, actual=entity.revision)
+                case Note(name) if name in entity.received:
+                    raise AlreadyReceived(entity_id, name.decode())
+                case Message(name) if name in self._outbox:
                     raise ValueError(
-                        f"expected a new message id, found {message_id!r} in the outbox already"
+                        f"expected a new message id, found {name.decode()!r} in the outbox"
                     )
+                case _:
+                    pass
 
-    def _apply(self, key: EntityKey, write: object) -> None:
+    def _apply(self, key: EntityKey, write: CopiedWrite) -> None:
         entity = self._entities.setdefault(key, _Entity())
         match write:
-            case AppendEvents(_, events, metadata):
-                self._append(key, entity, events, metadata)
-            case PutSnapshot(sequence, state):
+            case Events(_, payloads, metadata):
+                self._append(key, entity, payloads, metadata)
+            case State(sequence):
                 if entity.snapshot is None or entity.snapshot.sequence <= sequence:
-                    entity.snapshot = Snapshot(sequence, _copy(state))
-            case PutValue(_, value):
-                entity.revision, entity.value = entity.revision + 1, _copy(value)
-            case DeleteValue():
-                entity.revision, entity.value = entity.revision + 1, None
-            case EnqueueMessage(message_id):
+                    entity.snapshot = write
+            case Value(_, payload):
+                entity.revision, entity.value = entity.revision + 1, payload
+            case Message(message_id):
                 self._messages_so_far += 1
-                message = _to_send(self._messages_so_far, key, write)
-                self._outbox[message_id] = message
-            case RememberReply(command_key, digest, reply):
-                entity.replies[command_key] = RememberedReply(digest, reply)
-            case Received(message_id):
+                self._outbox[message_id] = _Waiting(self._messages_so_far, key, write)
+            case Reply(command_key, digest, reply):
+                entity.replies[command_key.decode()] = RememberedReply(digest, reply)
+            case Note(message_id):
                 entity.received.add(message_id)
 
     def _append(
-        self, key: EntityKey, entity: _Entity, events: Sequence[Any], metadata: Mapping[str, str]
+        self, key: EntityKey, entity: _Entity, payloads: list[Payload], metadata: dict[str, str]
     ) -> None:
-        number, now_s = slice_of(key), self._clock.unix_time_s()
-        home = self._slice(number)
-        for event in events:
-            payload = _copy(event)
+        home, now_s = self._slice(slice_of(key)), self._clock.unix_time_s()
+        for payload in payloads:
             entity.events.append(payload)
             home.position += 1
             sequence = len(entity.events)
-            home.log.append(
-                LoggedEvent(number, home.position, key, sequence, payload, dict(metadata), now_s)
-            )
+            home.log.append(_Logged(home.position, key, sequence, payload, metadata, now_s))
 
     def _entity(self, key: EntityKey) -> _Entity:
         return self._entities.get(key) or _Entity()
@@ -300,39 +324,30 @@ class MemoryBackend(StoreBackend):
         return "in memory, gone when the process ends"
 
 
-def _copy(payload: Any) -> Any:
-    return Any(type_url=payload.type_url, value=payload.value)
+def _any(payload: Payload) -> Any:
+    type_url, data = payload
+    return Any(type_url=type_url, value=data)
 
 
-def _copy_logged(event: LoggedEvent) -> LoggedEvent:
+def _logged_event(number: int, event: _Logged) -> LoggedEvent:
     return LoggedEvent(
-        event.slice,
+        number,
         event.position,
         event.key,
         event.sequence,
-        _copy(event.payload),
+        _any(event.payload),
         dict(event.metadata),
         event.unix_time_s,
     )
 
 
-def _to_send(number: int, sender: EntityKey, write: EnqueueMessage) -> OutboxMessage:
+def _outbox_message(waiting: _Waiting) -> OutboxMessage:
+    message = waiting.message
     return OutboxMessage(
-        number,
-        sender,
-        write.message_id,
-        write.destination,
-        _copy(write.payload),
-        dict(write.metadata),
-    )
-
-
-def _copy_message(message: OutboxMessage) -> OutboxMessage:
-    return OutboxMessage(
-        message.number,
-        message.sender,
-        message.message_id,
-        message.destination,
-        _copy(message.payload),
+        waiting.number,
+        waiting.sender,
+        message.message_id.decode(),
+        message.destination.decode(),
+        _any(message.payload),
         dict(message.metadata),
     )

@@ -18,6 +18,8 @@ __all__ = ["Database"]
 
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
 _PAGE_BYTES = 4096
+_PAGE_IN_LOG_BYTES = _PAGE_BYTES + 24
+_ZEROS = bytes(64 * 1024)
 
 # The file format of SQLite: where the header, which begins with these bytes, keeps two numbers.
 _MAGIC = b"SQLite format 3\x00"
@@ -73,13 +75,11 @@ class Database:
             self._lock = None
 
     def connect_writer(self) -> apsw.Connection:
-        """Open the only connection that writes.
-
-        What an interrupted process left in the write-ahead log is made durable first. It may be
-        that a sync of it failed: the log then reads well, but from memory, and no later sync would
-        write it again. A copy has to be written as a whole.
-        """
-        _rewrite(self.path.with_name(self.path.name + "-wal"))
+        """Open the only connection that writes."""
+        _renew_log(
+            self.path.with_name(self.path.name + "-wal"),
+            self._settings.checkpoint_after_pages * _PAGE_IN_LOG_BYTES,
+        )
         connection = self._connect()
         try:
             connection.pragma("synchronous", self._settings.synchronous)
@@ -177,17 +177,25 @@ def _create(path: Path) -> None:
     _sync(path.parent)
 
 
-def _rewrite(path: Path) -> None:
-    try:
-        if not path.stat().st_size:
-            return
-    except FileNotFoundError:
-        return
+def _renew_log(path: Path, size_bytes: int) -> None:
+    """Write the write-ahead log anew, with what is in it, and at least of a given size.
+
+    An interrupted process may have left something in it, and it may be that a sync of it failed:
+    the log then reads well, but from memory, and no later sync would write it again. A copy is
+    written as a whole.
+
+    A sync takes half as long if the file did not grow, so it is made as large as it becomes.
+    SQLite takes bytes that are zero for the end of the log.
+    """
     copy = path.with_name(path.name + ".new")
     target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE)
-    with path.open("rb") as log, os.fdopen(target, "wb") as file:
-        # Not by a system call that might let both files share what is on disk.
-        shutil.copyfileobj(log, file)
+    with os.fdopen(target, "wb") as file:
+        if path.exists():
+            with path.open("rb") as log:
+                # Not by a system call that might let both files share what is on disk.
+                shutil.copyfileobj(log, file)
+        while file.tell() < size_bytes:
+            file.write(_ZEROS)
         file.flush()
         os.fsync(target)
     copy.rename(path)

@@ -8,6 +8,7 @@ else has changed the file, nothing is written.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +23,11 @@ from cloudstate_core.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
-from cloudstate_core.store import EntityKey, Received, RememberReply, slice_of
+from cloudstate_core.store import EntityKey, slice_of
+from cloudstate_core.stores.copies import Events, Message, Note, Payload, Reply, State, Value
 from cloudstate_sqlite import statements
 from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
-from cloudstate_sqlite.entries import CommitEntry, Events, Message, Payload, State, Value
+from cloudstate_sqlite.entries import CommitEntry
 from cloudstate_sqlite.rows import SqlValue
 from cloudstate_sqlite.schema import (
     INDEXED_TO,
@@ -58,13 +60,23 @@ class Recent:
 
 @dataclass(slots=True)
 class Head:
-    """Where one entity stands; `entity` is 0 as long as it is not in the file."""
+    """Where one entity stands.
+
+    Attributes:
+        entity: Its number; 0 as long as it is not in the file.
+        slice: Its slice.
+        checksum: That of its key.
+        sequence: Of its last event.
+        revision: Of its value.
+        in_tail_since: Readers know that the entity has events in the tail that began here.
+    """
 
     entity: int
     slice: int
     checksum: int
     sequence: int = 0
     revision: int = 0
+    in_tail_since: int = -1
 
 
 @dataclass(slots=True)
@@ -162,10 +174,9 @@ class Ledger:
         raises, the caller has to find out what is in the file.
         """
         self.begin()
-        self._find_heads(entries)
+        heads = self._find_heads(entries)
         self._find_messages(entries)
-        for entry in entries:
-            head = self._heads[entry.key]
+        for entry, head in zip(entries, heads, strict=True):
             entry.error = self._refusal(entry, head)
             if entry.error is None:
                 self._accept(entry, head)
@@ -173,8 +184,11 @@ class Ledger:
         if self._rows.messages:
             self.set_counter(LAST_MESSAGE, self._next_message - 1)
         self.connection.execute("COMMIT")
-        self.recent.keys.update(entry.key for entry in entries)
         self._rows = _Rows()
+        for entry, head in zip(entries, heads, strict=True):
+            if head.in_tail_since != self.indexed_to:
+                head.in_tail_since = self.indexed_to
+                self.recent.keys.add(entry.key)
         if len(self._heads) > self._remembered_entities:
             self._heads.clear()
 
@@ -203,10 +217,13 @@ class Ledger:
 
     # --- Look up what commits are checked against ---------------------------------------------
 
-    def _find_heads(self, entries: Iterable[CommitEntry]) -> None:
-        unknown = {entry.key for entry in entries if entry.key not in self._heads}
-        if unknown:
-            self._look_up([*unknown])
+    def _find_heads(self, entries: list[CommitEntry]) -> list[Head]:
+        get = self._heads.get
+        heads = [get(entry.key) for entry in entries]
+        if None in heads:
+            unknown = zip(entries, heads, strict=True)
+            self._look_up([*{entry.key for entry, head in unknown if head is None}])
+        return [head or self._heads[entry.key] for entry, head in zip(entries, heads, strict=True)]
 
     def _look_up(self, keys: list[EntityKey]) -> None:
         sought: list[SqlValue] = []
@@ -227,9 +244,11 @@ class Ledger:
         self._received.clear()
         self._waiting.clear()
         for entry in entries:
+            if not entry.names_messages:
+                continue
             for write in entry.writes:
-                if isinstance(write, Received):
-                    received += (self._heads[entry.key].entity, write.message_id.encode())
+                if isinstance(write, Note):
+                    received += (self._heads[entry.key].entity, write.message_id)
                 elif isinstance(write, Message):
                     waiting.append(write.message_id)
         self._received.update(statements.FIND_RECEIVED.run(self.connection, received))
@@ -256,8 +275,8 @@ class Ledger:
                         return LimitExceeded(f"expected at most {MAX_SEQUENCE} events of an entity")
                 case Value(expected) if expected != head.revision:
                     return RevisionConflict(entity_id, expected=expected, actual=head.revision)
-                case Received(message_id) if (head.entity, message_id.encode()) in self._received:
-                    return AlreadyReceived(entity_id, message_id)
+                case Note(message_id) if (head.entity, message_id) in self._received:
+                    return AlreadyReceived(entity_id, message_id.decode())
                 case Message(message_id) if message_id in self._waiting:
                     return ValueError(
                         f"expected a new message id, found {message_id.decode()!r} in the outbox"
@@ -276,7 +295,7 @@ class Ledger:
         for write in entry.writes:
             match write:
                 case Events(_, payloads, metadata):
-                    self._append(head, payloads, metadata, entry.unix_time_s)
+                    self._append(head, payloads, _as_json(metadata), entry.unix_time_s)
                 case State(sequence, payload):
                     rows.snapshots += (head.entity, sequence, *_checked(head, sequence, payload))
                 case Value(_, payload):
@@ -286,13 +305,12 @@ class Ledger:
                         head.revision,
                         *_checked(head, head.revision, payload),
                     )
-                case RememberReply(command_key, digest, reply):
-                    name = command_key.encode()
-                    total = checksum(head.checksum, 0, name, digest, reply)
-                    rows.replies += (head.entity, name, digest, reply, total)
-                case Received(message_id):
-                    self._received.add((head.entity, message_id.encode()))
-                    rows.received += (head.entity, message_id.encode())
+                case Reply(command_key, digest, reply):
+                    total = checksum(head.checksum, 0, command_key, digest, reply)
+                    rows.replies += (head.entity, command_key, digest, reply, total)
+                case Note(message_id):
+                    self._received.add((head.entity, message_id))
+                    rows.received += (head.entity, message_id)
                 case Message():
                     self._enqueue(head, write)
 
@@ -333,6 +351,7 @@ class Ledger:
 
     def _enqueue(self, head: Head, message: Message) -> None:
         number, (type_url, payload) = self._next_message, message.payload
+        metadata = _as_json(message.metadata)
         total = checksum(
             head.checksum,
             number,
@@ -340,7 +359,7 @@ class Ledger:
             message.destination,
             type_url.encode(),
             payload,
-            message.metadata.encode(),
+            metadata.encode(),
         )
         self._next_message += 1
         self._waiting.add(message.message_id)
@@ -352,9 +371,13 @@ class Ledger:
             message.destination,
             type_url,
             payload,
-            message.metadata,
+            metadata,
             total,
         )
+
+
+def _as_json(metadata: dict[str, str]) -> str:
+    return json.dumps(metadata, separators=(",", ":")) if metadata else ""
 
 
 def _checked(

@@ -11,7 +11,6 @@ import structlog
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.store import (
-    SLICES,
     Commit,
     EntityKey,
     LoggedEvent,
@@ -22,10 +21,10 @@ from cloudstate_core.store import (
     StoredEvent,
     StoredValue,
 )
-from cloudstate_core.stores.checks import check_key, check_page
+from cloudstate_core.stores.checks import check_key, check_offsets, check_page, check_slices
 from cloudstate_sqlite import jobs, reads
 from cloudstate_sqlite.database import Database
-from cloudstate_sqlite.entries import commit_entry
+from cloudstate_sqlite.entries import CommitEntry
 from cloudstate_sqlite.ledger import Recent
 from cloudstate_sqlite.readers import Readers
 from cloudstate_sqlite.scribe import Job, Scribe
@@ -35,8 +34,6 @@ from cloudstate_sqlite.writer import Writer
 __all__ = ["SqliteStore", "open_store"]
 
 _log = structlog.get_logger(__name__)
-
-_LARGEST_POSITION = 2**63 - 1
 
 
 class SqliteStore(StateStore):
@@ -49,11 +46,11 @@ class SqliteStore(StateStore):
         self._clock = clock
 
     async def claim(self, slices: Sequence[int]) -> int:
-        claimed = [_checked_slice(number) for number in slices]
-        return await self._writer.submit(Job(partial(jobs.claim, slices=claimed)))
+        check_slices(slices)
+        return await self._writer.submit(Job(partial(jobs.claim, slices=tuple(slices))))
 
     async def commit(self, commit: Commit) -> None:
-        await self._writer.submit(commit_entry(commit, self._clock.unix_time_s()))
+        await self._writer.submit(CommitEntry(commit, self._clock.unix_time_s()))
 
     async def snapshot(self, key: EntityKey) -> Snapshot | None:
         return await self._readers.read(partial(reads.snapshot, key=key))
@@ -79,11 +76,12 @@ class SqliteStore(StateStore):
         self, slices: range, *, after: Mapping[int, int], limit: int
     ) -> list[LoggedEvent]:
         check_page(limit=limit)
+        check_slices(slices)
         return await self._readers.read(
             partial(
                 reads.log,
                 recent=self._recent,
-                slices=_checked_slices(slices),
+                slices=slices,
                 after=dict(after),
                 limit=limit,
             )
@@ -91,9 +89,8 @@ class SqliteStore(StateStore):
 
     async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
         check_page(limit=limit)
-        return await self._readers.read(
-            partial(reads.outbox, slices=_checked_slices(slices), limit=limit)
-        )
+        check_slices(slices)
+        return await self._readers.read(partial(reads.outbox, slices=slices, limit=limit))
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
         names = [message_id.encode() for message_id in message_ids]
@@ -103,10 +100,7 @@ class SqliteStore(StateStore):
         return await self._readers.read(partial(reads.offsets, consumer=consumer.encode()))
 
     async def save_offsets(self, consumer: str, offsets: Mapping[int, int]) -> None:
-        for number, position in offsets.items():
-            _checked_slice(number)
-            if not 0 <= position <= _LARGEST_POSITION:
-                raise ValueError(f"expected a position of 0 or more, found {position}")
+        check_offsets(offsets)
         save = partial(jobs.save_offsets, consumer=consumer.encode(), offsets=dict(offsets))
         await self._writer.submit(Job(save))
 
@@ -169,15 +163,3 @@ async def open_store(
     finally:
         await readers.close()
         await writer.close()
-
-
-def _checked_slice(number: int) -> int:
-    if not 0 <= number < SLICES:
-        raise ValueError(f"expected a slice from 0 to {SLICES - 1}, found {number}")
-    return number
-
-
-def _checked_slices(slices: range) -> range:
-    for number in (*slices[:1], *slices[-1:]):
-        _checked_slice(number)
-    return slices
