@@ -213,8 +213,10 @@ def _kind_missing(entity: EntityDefinition, plugins: Plugins) -> PluginError:
         f"service {entity.service.full_name!r} needs entity type {entity.entity_type!r}, which no "
         "plugin serves"
     )
+    # Not every installer records which packages a distribution has; names usually agree.
+    likely = [*origins, package.replace("_", "-")]
     for info in plugins.installed:
-        if not info.enabled and info.distribution in origins:
+        if not info.enabled and info.distribution in likely:
             return PluginError(
                 f"{what}: plugin {info.name!r} is disabled by the setting `disabled` of section "
                 "[plugins]"

@@ -204,14 +204,20 @@ def test_without_its_kind_an_entity_is_an_error_that_says_what_to_install() -> N
     )
 
 
-def test_a_disabled_kind_is_named(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "cloudstate_core.host.user_function.packages_distributions",
-        lambda: {"chat_kind": ["chat-kind"]},
-    )
+def test_a_disabled_kind_is_named(plugins: Plugins) -> None:
     disabled = PluginInfo("chat", "chat-kind", "1.0", (), enabled=False)
 
     with pytest.raises(PluginError, match=r"plugin 'chat' is disabled by the setting `disabled`"):
         UserFunction([ChatEntity()], replace(plugins, kinds={}, installed=(disabled,)))
-    with pytest.raises(PluginError, match="pip install --force-reinstall chat-kind"):
+
+
+def test_a_kind_whose_distribution_is_there_without_its_plugin_is_to_be_installed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "cloudstate_core.host.user_function.packages_distributions",
+        lambda: {"chat_kind": ["chats-of-a-stranger"]},
+    )
+
+    with pytest.raises(PluginError, match="pip install --force-reinstall chats-of-a-stranger"):
         UserFunction([ChatEntity()], Plugins())
