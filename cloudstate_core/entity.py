@@ -15,6 +15,8 @@ from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
+from cloudstate_core.errors import RegistrationError
+
 __all__ = ["DeployedEntity", "DeployedMethod", "EntityDefinition"]
 
 
@@ -43,7 +45,16 @@ class EntityDefinition(ABC):
         persistence_id: str = "",
         passivation_timeout_s: float | None = None,
     ) -> None:
-        """Keep what every kind needs to know; `persistence_id` defaults to the service's name."""
+        """Keep what every kind needs to know; `persistence_id` defaults to the service's name.
+
+        Raises:
+            RegistrationError: If `service` is no service descriptor.
+        """
+        if not isinstance(service, ServiceDescriptor):
+            raise RegistrationError(
+                "expected a service descriptor, such as shop_pb2.DESCRIPTOR.services_by_name"
+                f"['Shop'], found {type(service).__name__}"
+            )
         self.service = service
         self.file_descriptors = tuple(file_descriptors)
         self.persistence_id = persistence_id or str(service.full_name)

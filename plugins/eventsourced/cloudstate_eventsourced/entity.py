@@ -14,11 +14,15 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
 from cloudstate_core.anys import AnyError, encode
+from cloudstate_core.command_methods import CommandMethod, CommandMethods
 from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import RegistrationError
-from cloudstate_core.injection import Handler, bind, describe
-from cloudstate_eventsourced.command_method import CommandMethod
-from cloudstate_eventsourced.context import EventContext, SnapshotContext
+from cloudstate_core.injection import Handler, Slot, bind, describe
+from cloudstate_eventsourced.context import (
+    EventContext,
+    EventSourcedCommandContext,
+    SnapshotContext,
+)
 from cloudstate_eventsourced.initial_state import InitialState
 from cloudstate_eventsourced.slots import Slots
 from cloudstate_eventsourced.value_types import HandlersByType, ValueHandler
@@ -35,7 +39,7 @@ class EventSourcedEntity(EntityDefinition):
     """An entity whose state is what its events made of it.
 
     Example:
-        >>> entity = EventSourcedEntity(CART_SERVICE, [], init=lambda entity_id: Cart())
+        >>> entity = EventSourcedEntity(CART_SERVICE, init_state=Cart)
         >>> @entity.command_handler("AddItem")
         ... def add_item(state: Cart, item: AddLineItem, ctx: EventSourcedCommandContext):
         ...     ctx.emit(ItemAdded(item=...))
@@ -79,12 +83,8 @@ class EventSourcedEntity(EntityDefinition):
         Raises:
             RegistrationError: If one of these cannot work.
         """
-        if not isinstance(service_descriptor, ServiceDescriptor):
-            raise RegistrationError(
-                "expected a service descriptor, such as shop_pb2.DESCRIPTOR.services_by_name"
-                f"['Shop'], found {type(service_descriptor).__name__}"
-            )
-        if passivation_timeout_s is not None and passivation_timeout_s <= 0:
+        _check_types(file_descriptors, persistence_id, snapshot_every)
+        if passivation_timeout_s is not None and not passivation_timeout_s > 0:
             raise RegistrationError(
                 f"passivation_timeout_s: expected more than 0, found {passivation_timeout_s!r}"
             )
@@ -95,12 +95,13 @@ class EventSourcedEntity(EntityDefinition):
             passivation_timeout_s=passivation_timeout_s,
         )
         if init_state is None:
-            raise RegistrationError(f"{self.service.full_name}: expected init_state, found none")
+            raise RegistrationError("expected init_state, found none")
         self._every = snapshot_every or DEFAULT_SNAPSHOT_EVERY_EVENTS
         self._initial_state = InitialState(init_state)
         self._slots = Slots(self._initial_state.type)
-        self._methods = {str(method.name): method for method in service_descriptor.methods}
-        self._commands: dict[str, CommandMethod] = {}
+        self._commands = CommandMethods(
+            service_descriptor, EventSourcedCommandContext, self._slots.for_command()
+        )
         self._events = HandlersByType("event")
         self._snapshot: Handler | None = None
         self._snapshots = HandlersByType("snapshot")
@@ -120,21 +121,7 @@ class EventSourcedEntity(EntityDefinition):
         """
 
         def register(function: F) -> F:
-            method = self._methods.get(name)
-            if method is None:
-                raise RegistrationError(
-                    f"{describe(function)}: service {self.service.full_name} has no method "
-                    f"{name!r}; it has {', '.join(sorted(self._methods))}"
-                )
-            if name in self._commands:
-                raise RegistrationError(
-                    f"{describe(function)}: command {name!r} is handled already by "
-                    f"{self._commands[name].handler.where}"
-                )
-            handler = bind(function, self._slots.for_command(method))
-            if blocking and handler.is_async:
-                raise RegistrationError(f"{handler.where}: an async function must not be blocking")
-            self._commands[name] = CommandMethod(method, handler, blocking=blocking)
+            self._commands.add(name, function, blocking=blocking)
             return function
 
         return register
@@ -149,9 +136,16 @@ class EventSourcedEntity(EntityDefinition):
             RegistrationError: If the type cannot be an event, has a handler, or the function asks
                 for something it cannot be given.
         """
+        if not isinstance(event_type, type):
+            raise RegistrationError(
+                f"{describe(event_type)}: expected @entity.event_handler with the type of an "
+                "event, found none"
+            )
 
         def register(function: F) -> F:
-            handler = self._bind_plain(function, "event", event_type, EventContext)
+            handler = _bind_plain(
+                function, self._slots.for_value("event", event_type, EventContext)
+            )
             self._events.add(event_type, handler)
             return function
 
@@ -165,7 +159,7 @@ class EventSourcedEntity(EntityDefinition):
                 raise RegistrationError(
                     f"{describe(function)}: snapshots are taken already by {self._snapshot.where}"
                 )
-            self._snapshot = self._bind_plain(function, "snapshot", None, SnapshotContext)
+            self._snapshot = _bind_plain(function, self._slots.for_state(SnapshotContext))
             return function
 
         return register
@@ -179,28 +173,20 @@ class EventSourcedEntity(EntityDefinition):
 
         def register(function: F) -> F:
             snapshot_type = self._slots.snapshot_type(function)
-            handler = self._bind_plain(function, "snapshot", snapshot_type, SnapshotContext)
+            handler = _bind_plain(
+                function, self._slots.for_value("snapshot", snapshot_type, SnapshotContext)
+            )
             self._snapshots.add(snapshot_type, handler)
             return function
 
         return register
 
     def validate(self) -> None:
-        service = str(self.service.full_name)
-        for method in self._methods.values():
-            if method.client_streaming or method.server_streaming:
-                raise RegistrationError(
-                    f"{service}.{method.name}: an event-sourced entity cannot stream"
-                )
-        missing = sorted(self._methods.keys() - self._commands.keys())
-        if missing:
-            raise RegistrationError(
-                f"{service}: no command handler for {', '.join(missing)}; "
-                f"add @entity.command_handler({missing[0]!r})"
-            )
+        self._commands.check_none_streams()
+        self._commands.check_all_handled()
         if self._snapshot is not None and not self._snapshots:
             raise RegistrationError(
-                f"{self._snapshot.where}: {service} takes snapshots but has no "
+                f"{self._snapshot.where}: {self.service.full_name} takes snapshots but has no "
                 "@entity.snapshot_handler() to restore them"
             )
 
@@ -221,10 +207,7 @@ class EventSourcedEntity(EntityDefinition):
         Raises:
             AnyError: If there is none.
         """
-        command = self._commands.get(name)
-        if command is None:
-            raise AnyError(f"service {self.service.full_name} has no command {name!r}")
-        return command
+        return self._commands.find(name)
 
     def apply(self, state: object, payload: Any, context: EventContext) -> object:
         """Return the state after an event: the same object, or what took its place.
@@ -250,24 +233,37 @@ class EventSourcedEntity(EntityDefinition):
         """
         if self._snapshot is None:
             return None
-        taken = self._snapshot(state, None, context)
+        taken = self._snapshot(state, context)
         if taken is None:
             raise AnyError(f"{self._snapshot.where}: expected a snapshot, found None")
         return encode(taken)
 
     def _changed(self, state: object, found: ValueHandler, payload: Any, context: object) -> object:
-        returned = found.handler(state, found.read(payload), context)
+        returned = found.handler(found.read(payload), state, context)
         if returned is None:
             return state
         return self._initial_state.replaced(returned, found.handler.where)
 
-    def _bind_plain(
-        self, function: F, what: str, value_type: type | None, context_type: type
-    ) -> Handler:
-        handler = bind(function, self._slots.for_value(what, value_type, context_type))
-        if handler.is_async:
-            raise RegistrationError(
-                f"{handler.where}: expected a plain function, found an async one; it changes "
-                "memory only, and runs at once when an event is emitted"
-            )
-        return handler
+
+def _bind_plain(function: Callable[..., AnyType], slots: Sequence[Slot]) -> Handler:
+    handler = bind(function, slots)
+    if handler.is_async:
+        raise RegistrationError(
+            f"{handler.where}: expected a plain function, found an async one; it changes memory "
+            "only, and runs at once when an event is emitted"
+        )
+    return handler
+
+
+def _check_types(files: object, persistence_id: object, snapshot_every: object) -> None:
+    if not isinstance(files, Sequence) or not all(isinstance(f, FileDescriptor) for f in files):
+        raise RegistrationError(
+            "expected file_descriptors to be a list of file descriptors, such as "
+            f"[shop_pb2.DESCRIPTOR], found {files!r}"
+        )
+    if not isinstance(persistence_id, str):
+        raise RegistrationError(f"expected persistence_id to be text, found {persistence_id!r}")
+    if not isinstance(snapshot_every, int) or isinstance(snapshot_every, bool):
+        raise RegistrationError(
+            f"expected snapshot_every to be a number of events, found {snapshot_every!r}"
+        )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import structlog
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import Command
-from cloudstate_core.context import CommandFailed
+from cloudstate_core.answering import answer
 from cloudstate_core.drive import Driver
 from cloudstate_core.links import Write
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
-from cloudstate_eventsourced.command_method import CommandMethod
 from cloudstate_eventsourced.context import (
     EventContext,
     EventSourcedCommandContext,
@@ -130,30 +127,10 @@ class EventSourcedServicer:
         )
         try:
             method = self._entity.command(command.name)
-            reply = await self._answer(method, method.read(command.payload), context)
-            if reply is None and context.forwarded is None and context.failure is None:
-                reply = method.default_reply()
-            action = context.client_action(reply)
+            action = await answer(method, command.payload, context, self._state)
         except Exception as error:
             return self._raised(error, command.name)
-        finally:
-            context.finish()
         return Returned(action, context.events, context.side_effects)
-
-    async def _answer(
-        self, method: CommandMethod, message: object, context: EventSourcedCommandContext
-    ) -> object:
-        call = partial(method.handler, self._state, message, context, context.metadata)
-        try:
-            if method.blocking:
-                returned = await asyncio.to_thread(call)
-            elif method.handler.is_async:
-                returned = await call()
-            else:
-                returned = call()
-        except CommandFailed:
-            return None
-        return method.check_reply(returned)
 
     def _raised(self, error: Exception, command: str) -> Raised:
         # The traceback is for the author of this process; the other side gets one line.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any as AnyType
+from typing import get_origin
 
-from google.protobuf.any_pb2 import Any
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from cloudstate_core.anys import Json
 from cloudstate_core.errors import RegistrationError
-from cloudstate_core.injection import Slot, describe, same_type
+from cloudstate_core.injection import Slot, choices_of, describe, same_type, signature_of
 from cloudstate_core.metadata import Metadata
 from cloudstate_eventsourced.context import (
     EventContext,
@@ -24,8 +21,6 @@ from cloudstate_eventsourced.value_types import PRIMITIVES
 
 __all__ = ["Slots"]
 
-_OFFERED = frozenset({EventContext, SnapshotContext, EventSourcedCommandContext, Metadata})
-
 
 class Slots:
     """The slots of one entity's handlers."""
@@ -33,34 +28,22 @@ class Slots:
     def __init__(self, state_type: object) -> None:
         """Keep the type of the state; None if it is not known."""
         self._state_type = state_type
+        if state_type is None:
+            self._state = Slot("state (of a type that init_state does not tell)", _may_be_state)
+        else:
+            self._state = Slot("state", self._is_state)
 
-    def for_command(self, method: MethodDescriptor) -> tuple[Slot, ...]:
-        """Return what a command handler can ask for: state, command, context, metadata."""
-        input_class = GetMessageClass(method.input_type)
+    def for_command(self) -> tuple[Slot, ...]:
+        """Return what a command handler can ask for beside what every command offers."""
+        return (self._state,)
 
-        def is_command(annotation: object) -> bool:
-            if input_class is Any:
-                return annotation in {Any, Message, Json, *PRIMITIVES}
-            return same_type(annotation, input_class)
+    def for_value(self, what: str, value_type: type, context_type: type) -> tuple[Slot, ...]:
+        """Return what an event or snapshot handler can ask for: value, state, context."""
+        return (Slot(what, _asks_for(value_type)), *self.for_state(context_type))
 
-        return (
-            Slot("state", lambda a: self._is_state(a) and not is_command(a)),
-            Slot(f"command {input_class.DESCRIPTOR.full_name}", is_command),
-            Slot("context", lambda a: isinstance(a, type) and a in _CONTEXTS),
-            Slot("metadata", lambda a: a is Metadata),
-        )
-
-    def for_value(self, what: str, value_type: type | None, context_type: type) -> tuple[Slot, ...]:
-        """Return what an event or snapshot handler can ask for: state, value, context."""
-
-        def is_value(annotation: object) -> bool:
-            return value_type is not None and same_type(annotation, value_type)
-
-        return (
-            Slot("state", lambda a: self._is_state(a) and not is_value(a)),
-            Slot(what, is_value),
-            Slot("context", lambda a: a is context_type),
-        )
+    def for_state(self, context_type: type) -> tuple[Slot, ...]:
+        """Return what a function that takes snapshots can ask for: state, context."""
+        return (self._state, Slot("context", _asks_for(context_type)))
 
     def snapshot_type(self, function: Callable[..., AnyType]) -> type:
         """Return the type of snapshot that a snapshot handler takes.
@@ -68,25 +51,49 @@ class Slots:
         Raises:
             RegistrationError: If its annotations do not tell.
         """
-        found: list[type] = [
+        storable: set[type] = {
             parameter.annotation
-            for parameter in inspect.signature(function, eval_str=True).parameters.values()
-            if _can_be_stored(parameter.annotation) and parameter.annotation != self._state_type
-        ]
+            for parameter in signature_of(function).parameters.values()
+            if _can_be_stored(parameter.annotation)
+        }
+        # A snapshot may be of the state's own type.
+        others = [each for each in storable if not same_type(each, self._state_type)]
+        found = others or list(storable)
         if len(found) != 1:
             raise RegistrationError(
-                f"{describe(function)}: expected one parameter annotated with the snapshot's type"
+                f"{describe(function)}: expected one parameter annotated with the snapshot's type, "
+                f"found {', '.join(each.__name__ for each in found) or 'none'}"
             )
         return found[0]
 
     def _is_state(self, annotation: object) -> bool:
-        if self._state_type is not None:
-            return same_type(annotation, self._state_type) or annotation in {AnyType, object}
-        # `init` does not say what it returns: whatever is nothing else must be the state.
-        return annotation not in _OFFERED and not _is_message(annotation)
+        # As with any other variable, a wider type than the state's will do.
+        return same_type(annotation, self._state_type) or any(
+            _is_wider(get_origin(choice) or choice, get_origin(type_) or type_)
+            for choice in choices_of(annotation)
+            for type_ in choices_of(self._state_type)
+        )
 
 
-_CONTEXTS = frozenset(EventSourcedCommandContext.__mro__) - {object}
+def _may_be_state(annotation: object) -> bool:
+    # `init_state` does not tell what it returns: whatever is nothing else must be the state.
+    return not _is_offered(annotation) and not _is_message(annotation)
+
+
+def _is_wider(annotation: object, type_: object) -> bool:
+    if annotation is AnyType:
+        return True
+    try:
+        return issubclass(type_, annotation)  # type: ignore[arg-type]  # they may be no classes
+    except TypeError:
+        return False
+
+
+def _asks_for(*wanted: type) -> Callable[[object], bool]:
+    return lambda annotation: any(same_type(annotation, each) for each in wanted)
+
+
+_is_offered = _asks_for(EventContext, SnapshotContext, EventSourcedCommandContext, Metadata)
 
 
 def _is_message(annotation: object) -> bool:
@@ -94,4 +101,4 @@ def _is_message(annotation: object) -> bool:
 
 
 def _can_be_stored(annotation: object) -> bool:
-    return _is_message(annotation) or annotation in {Json, *PRIMITIVES}
+    return _is_message(annotation) or any(annotation is each for each in (Json, *PRIMITIVES))

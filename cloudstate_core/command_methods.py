@@ -1,0 +1,185 @@
+"""The commands of an application's service, and the handlers that serve them.
+
+What the decorator `command_handler` of every kind is made of: a kind says what its handlers may ask
+for beside the command, and this table does the rest. `cloudstate_core.answering` calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any as AnyType
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from cloudstate_core.anys import AnyError, Json, decode
+from cloudstate_core.context import CommandContext
+from cloudstate_core.errors import RegistrationError
+from cloudstate_core.injection import Handler, Slot, bind, describe, same_type
+from cloudstate_core.metadata import Metadata
+
+__all__ = ["CommandMethod", "CommandMethods"]
+
+#: What a method that takes a `google.protobuf.Any` may be given instead: what is in it.
+_CONTENTS_OF_ANY = frozenset({Any, Message, Json, str, bytes, int, float, bool})
+
+
+class CommandMethod:
+    """A method of the service with the handler that serves it.
+
+    Attributes:
+        name: Bare name of the method.
+        handler: The function; takes the command, its context, its metadata and the kind's own
+            values, in this order and as far as it asks.
+        blocking: Whether it must run in a thread, so that others are not held up.
+    """
+
+    def __init__(self, descriptor: MethodDescriptor, handler: Handler, *, blocking: bool) -> None:
+        """Keep the parts."""
+        self.name = str(descriptor.name)
+        self.handler = handler
+        self.blocking = blocking
+        self._input_class = GetMessageClass(descriptor.input_type)
+        self._output_name = str(descriptor.output_type.full_name)
+
+    def read(self, payload: Any) -> object:
+        """Return the command's message.
+
+        The method says what it is; the `Any`'s own word on it is not needed. A method that takes an
+        `Any` gets what is in it.
+
+        Raises:
+            AnyError: If the bytes are not of that type.
+        """
+        if self._input_class is Any:
+            return decode(payload)
+        try:
+            return self._input_class.FromString(payload.value)
+        except DecodeError as error:
+            name = self._input_class.DESCRIPTOR.full_name
+            raise AnyError(f"not a valid {name!r}: {error}") from error
+
+    def check_reply(self, reply: object) -> object:
+        """Return the reply, or what stands for None.
+
+        Raises:
+            AnyError: If it is not of the type the method declares.
+        """
+        if reply is None or self._output_name == Any.DESCRIPTOR.full_name:
+            return reply
+        found = reply.DESCRIPTOR.full_name if isinstance(reply, Message) else type(reply).__name__
+        if found != self._output_name:
+            raise AnyError(
+                f"{self.handler.where}: expected a reply of type {self._output_name}, found {found}"
+            )
+        return reply
+
+    def default_reply(self) -> Message | None:
+        """Return what None stands for: an `Empty` where the method returns one."""
+        return Empty() if self._output_name == Empty.DESCRIPTOR.full_name else None
+
+
+class CommandMethods:
+    """The handlers of one service by the method's name."""
+
+    def __init__(
+        self,
+        service: ServiceDescriptor,
+        context_type: type[CommandContext],
+        own_slots: Sequence[Slot] = (),
+    ) -> None:
+        """Start without handlers.
+
+        Args:
+            service: The application's service.
+            context_type: The context of this kind. A handler may ask for it or a base of it.
+            own_slots: What a handler of this kind can ask for beside command, context and
+                metadata.
+        """
+        self._service = str(service.full_name)
+        self._contexts = frozenset(context_type.__mro__) - {object}
+        self._own_slots = tuple(own_slots)
+        self._descriptors = {str(method.name): method for method in service.methods}
+        self._methods: dict[str, CommandMethod] = {}
+
+    def add(self, name: str, function: Callable[..., AnyType], *, blocking: bool = False) -> None:
+        """Let a function serve the method `name`.
+
+        Args:
+            name: Bare name of the method.
+            function: The handler, with annotated parameters.
+            blocking: Run a plain function in a thread, because it waits for something.
+
+        Raises:
+            RegistrationError: If there is no such method, it has a handler, or the function asks
+                for something it cannot be given.
+        """
+        descriptor = self._descriptors.get(name)
+        if descriptor is None:
+            raise RegistrationError(
+                f"{describe(function)}: service {self._service} has no method {name!r}; it has "
+                f"{', '.join(sorted(self._descriptors))}"
+            )
+        if name in self._methods:
+            raise RegistrationError(
+                f"{describe(function)}: command {name!r} is handled already by "
+                f"{self._methods[name].handler.where}"
+            )
+        handler = bind(function, self._slots(descriptor))
+        if blocking and handler.is_async:
+            raise RegistrationError(f"{handler.where}: an async function must not be blocking")
+        self._methods[name] = CommandMethod(descriptor, handler, blocking=blocking)
+
+    def find(self, name: str) -> CommandMethod:
+        """Return the method of that name.
+
+        Raises:
+            AnyError: If there is none.
+        """
+        method = self._methods.get(name)
+        if method is None:
+            raise AnyError(f"service {self._service} has no command {name!r}")
+        return method
+
+    def check_all_handled(self) -> None:
+        """Return if every method of the service has a handler.
+
+        Raises:
+            RegistrationError: Naming those that have none.
+        """
+        missing = sorted(self._descriptors.keys() - self._methods.keys())
+        if missing:
+            raise RegistrationError(
+                f"{self._service}: no command handler for {', '.join(missing)}; "
+                f"add @entity.command_handler({missing[0]!r})"
+            )
+
+    def check_none_streams(self) -> None:
+        """Return if no method streams, in either direction.
+
+        Raises:
+            RegistrationError: Naming the first that does.
+        """
+        for name, method in self._descriptors.items():
+            if method.client_streaming or method.server_streaming:
+                raise RegistrationError(
+                    f"{self._service}.{name}: an entity of this kind cannot stream"
+                )
+
+    def _slots(self, method: MethodDescriptor) -> tuple[Slot, ...]:
+        input_class = GetMessageClass(method.input_type)
+
+        def is_command(annotation: object) -> bool:
+            if input_class is Any:
+                return annotation in _CONTENTS_OF_ANY
+            return same_type(annotation, input_class)
+
+        return (
+            Slot(f"command {input_class.DESCRIPTOR.full_name}", is_command),
+            Slot("context", lambda a: isinstance(a, type) and a in self._contexts),
+            Slot("metadata", lambda a: a is Metadata),
+            *self._own_slots,
+        )
