@@ -32,7 +32,7 @@ class Conditions:
     patience_s: float = 3.0
     quiet_s: float = 0.01
     startup_timeout_s: float = 60.0
-    relay_timeout_s: float = 5.0
+    relay_timeout_s: float = 60.0
     run_id: str = "run"
     kinds: frozenset[str] = frozenset(ENTITY_TYPES)
 

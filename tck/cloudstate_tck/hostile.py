@@ -59,6 +59,7 @@ __all__ = [
     "good",
     "instead",
     "long_description",
+    "long_metadata",
     "odd_description",
     "other_command_id",
     "reply_with",
@@ -143,7 +144,12 @@ class HostileSession(ModelSession):
 
     def answer(self, command: Command) -> Sequence[Instruction]:
         if self.service == MODEL and _is_provoked(command):
-            return self._script.misbehave(self, command)
+            instructions = self._script.misbehave(self, command)
+            if self._script.stored is not Stored.NOTHING:
+                # A proxy that does not store them must not use this stream further.
+                for value in self._script.events:
+                    self.emit(value)
+            return instructions
         return super().answer(command)
 
     def completed(self) -> Sequence[Instruction]:
@@ -242,10 +248,14 @@ def forged_metadata(reply: EventSourcedReply) -> None:
                 MetadataEntry(key="content-length", string_value="999999"),
                 MetadataEntry(key="", string_value="nameless"),
                 MetadataEntry(key="raw", bytes_value=b"\x00\xff"),
-                MetadataEntry(key="long", string_value="x" * LONG_TEXT_BYTES),
             ]
         )
     )
+
+
+def long_metadata(reply: EventSourcedReply) -> None:
+    entry = MetadataEntry(key="long", string_value="x" * LONG_TEXT_BYTES)
+    reply.client_action.reply.metadata.CopyFrom(Metadata(entries=[entry]))
 
 
 def forward_to(reply: EventSourcedReply, service: str, method: str, payload: Any) -> None:

@@ -8,11 +8,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from functools import partial
 
+from cloudstate_core.host.user_function import UserFunction
 from cloudstate_tck.examination import Conditions, Examination
-from cloudstate_tck.function_client import FunctionClient
+from cloudstate_tck.function_client import FunctionClient, proxy_info
 from cloudstate_tck.hostile_scripts import open_session
 from cloudstate_tck.interceptor import intercepting
 from cloudstate_tck.proxy_client import ProxyClient
+from cloudstate_tck.recorded_function import RecordedFunction
 from cloudstate_tck.recorder import Recorder
 from cloudstate_tck.scripted.function import ScriptedFunction
 
@@ -20,6 +22,7 @@ __all__ = [
     "DEFAULT_LISTEN",
     "ProxyAddress",
     "StartProxy",
+    "examining_embedded",
     "examining_function",
     "examining_hostile_proxy",
     "examining_proxy",
@@ -97,13 +100,32 @@ async def examining_proxy(
             intercepting(recorder, listen=listen, function=function)
         )
         proxy = await stack.enter_async_context(start_proxy(address))
-        examination.proxy = await _meet(stack, proxy, examination)
-        # A proxy that had discovered before the suite listened may not do so again; the case about
-        # discovery says so, and the others can do without.
-        within_s = min(DISCOVERY_PAUSE_S, conditions.startup_timeout_s)
-        discovery = await recorder.discovery(within_s=within_s)
-        if discovery is not None:
-            examination.proxy_info, examination.spec = discovery.proxy_info, discovery.spec
+        await _meet_intercepted(stack, proxy, examination, recorder)
+        yield examination
+
+
+@asynccontextmanager
+async def examining_embedded(
+    function: UserFunction,
+    start_proxy: Callable[[UserFunction], AbstractAsyncContextManager[ProxyAddress]],
+    conditions: Conditions,
+) -> AsyncIterator[Examination]:
+    """Be the client of a runtime that has its user function in the same process.
+
+    Args:
+        function: The user function.
+        start_proxy: Called with what the runtime is to serve: the same function, overheard.
+        conditions: How long to wait.
+
+    Raises:
+        ConfigurationError: If the runtime does not answer in time.
+    """
+    recorder = Recorder(patience_s=conditions.patience_s)
+    examination = Examination(conditions, function.spec(proxy_info()), recorder=recorder)
+    async with AsyncExitStack() as stack:
+        overheard = RecordedFunction(function, recorder)
+        proxy = await stack.enter_async_context(start_proxy(overheard))
+        await _meet_intercepted(stack, proxy, examination, recorder)
         yield examination
 
 
@@ -130,6 +152,18 @@ async def examining_hostile_proxy(
         proxy = await stack.enter_async_context(start_proxy(hostile.address))
         examination.proxy = await _meet(stack, proxy, examination)
         yield examination
+
+
+async def _meet_intercepted(
+    stack: AsyncExitStack, address: ProxyAddress, examination: Examination, recorder: Recorder
+) -> None:
+    examination.proxy = await _meet(stack, address, examination)
+    # A proxy that had discovered before the suite listened may not do so again; the case about
+    # discovery says so, and the others can do without.
+    within_s = min(DISCOVERY_PAUSE_S, examination.conditions.startup_timeout_s)
+    discovery = await recorder.discovery(within_s=within_s)
+    if discovery is not None:
+        examination.proxy_info, examination.spec = discovery.proxy_info, discovery.spec
 
 
 async def _meet(
