@@ -64,13 +64,13 @@ class CommandContext:
 
         Raises:
             CommandFailed: Always. Catching it does not undo the failure.
+            ValueError: `code` is no status of a failure. The command has not failed by this.
         """
         self.check_usable()
         if self.failure is not None:
             raise RuntimeError("fail was called twice for one command")
-        self.failure = Failure(command_id=self.command_id, description=str(message))
-        if code is not None:
-            with_code(self.failure, Status(code))
+        failure = Failure(command_id=self.command_id, description=str(message))
+        self.failure = failure if code is None else with_code(failure, code)
         raise CommandFailed(message)
 
     @overload

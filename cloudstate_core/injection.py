@@ -11,12 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from cloudstate_core.errors import RegistrationError
 
-__all__ = ["Handler", "Slot", "bind", "describe", "same_type"]
+__all__ = [
+    "Handler",
+    "Slot",
+    "bind",
+    "choices_of",
+    "describe",
+    "is_async",
+    "same_type",
+    "signature_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Handler:
     def __init__(self, function: Callable[..., Any], indexes: tuple[int, ...]) -> None:
         """Keep the function and the positions of the values it takes, in its own order."""
         self.function = function
-        self.is_async = inspect.iscoroutinefunction(_unwrapped(function))
+        self.is_async = is_async(function)
         self.where = describe(function)
         self._pick = _picker(indexes)
 
@@ -60,81 +69,115 @@ def bind(function: Callable[..., Any], slots: Sequence[Slot]) -> Handler:
 
     Args:
         function: Any callable with annotated parameters.
-        slots: What can be asked for. The first that accepts an annotation gets the parameter.
+        slots: What can be asked for. The first that accepts an annotation gets the parameter. If
+            several parameters have such an annotation, the last of them is for the first slot, and
+            those before it for the slots after it: `(state: str, event: str)`.
 
     Raises:
         RegistrationError: Naming the function and its place, if a parameter has no annotation, asks
             for nothing that is offered, or for the same thing as another one.
     """
     where = describe(function)
-    if not callable(function):
-        raise RegistrationError(f"{where}: expected a function")
+    signature = signature_of(function)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise RegistrationError(f"{where}: expected a function that returns, found a generator")
+    asked = {
+        parameter.name: _slots_for(parameter, slots, where)
+        for parameter in signature.parameters.values()
+        if not _is_left_out(parameter, where)
+    }
     indexes: list[int] = []
-    for parameter in _signature(function, where).parameters.values():
-        index = _slot_for(parameter, slots, where)
-        if index is None:
-            continue
+    for name, accepting in asked.items():
+        alike = [other for other, others in asked.items() if others == accepting]
+        index = accepting[(len(alike) - 1 - alike.index(name)) % len(accepting)]
         if index in indexes:
             raise RegistrationError(
-                f"{where}: two parameters ask for the {slots[index].name}; "
-                f"remove {parameter.name!r}"
+                f"{where}: two parameters ask for the {slots[index].name}; remove {name!r}"
             )
         indexes.append(index)
     return Handler(function, tuple(indexes))
 
 
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a callable, with annotations that were written as text resolved.
+
+    Raises:
+        RegistrationError: Naming the function and its place, if it is no function, or an annotation
+            means nothing at run time.
+    """
+    where = describe(function)
+    if not callable(function):
+        raise RegistrationError(f"expected a function, found {function!r}")
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError as error:
+        raise RegistrationError(
+            f"{where}: the annotation {error.name!r} is not defined at run time; define or import "
+            "it at the top of the module, outside `if TYPE_CHECKING`"
+        ) from error
+    except Exception as error:  # an annotation may be any expression
+        raise RegistrationError(f"{where}: its signature cannot be read: {error}") from error
+
+
 def describe(function: object) -> str:
     """Return where a function stands: its name, file and line."""
-    inner = _unwrapped(function)
+    inner = inspect.unwrap(_unwrapped(function))  # type: ignore[arg-type]  # anything will do
     code = getattr(inner, "__code__", None)
     name = getattr(inner, "__qualname__", None) or repr(function)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name
 
 
+def is_async(function: object) -> bool:
+    """Return whether calling a function gives an awaitable, as far as its declaration tells."""
+    return inspect.iscoroutinefunction(_unwrapped(function))
+
+
 def same_type(annotation: object, wanted: object) -> bool:
     """Return whether an annotation names a type: itself, its generic form, or one of a union."""
-    if annotation is wanted or annotation == wanted:
-        return True
+    return any(
+        choice == each or (get_origin(choice) or choice) == (get_origin(each) or each)
+        for choice in choices_of(annotation)
+        for each in choices_of(wanted)
+    )
+
+
+def choices_of(annotation: object) -> list[object]:
+    """Return the types of a union other than None, or the one type that an annotation names."""
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return choices_of(get_args(annotation)[0])
     if origin is Union or origin is UnionType:
-        return any(same_type(choice, wanted) for choice in get_args(annotation))
-    wanted_origin = get_origin(wanted) or wanted
-    return origin is not None and origin is wanted_origin
+        return [type_ for choice in get_args(annotation) for type_ in choices_of(choice)]
+    return [] if annotation is None or annotation is NoneType else [annotation]
 
 
-def _slot_for(parameter: inspect.Parameter, slots: Sequence[Slot], where: str) -> int | None:
+def _is_left_out(parameter: inspect.Parameter, where: str) -> bool:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise RegistrationError(f"{where}: parameter *{parameter.name} cannot be filled; name it")
-    if parameter.kind is parameter.KEYWORD_ONLY:
-        if parameter.default is not parameter.empty:
-            return None
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+        raise RegistrationError(
+            f"{where}: parameter {stars}{parameter.name} cannot be filled; name what is asked for, "
+            "and use functools.wraps in a decorator"
+        )
+    if parameter.kind is not parameter.KEYWORD_ONLY:
+        return False
+    if parameter.default is parameter.empty:
         raise RegistrationError(f"{where}: parameter {parameter.name!r} must not be keyword-only")
+    return True
+
+
+def _slots_for(parameter: inspect.Parameter, slots: Sequence[Slot], where: str) -> list[int]:
     if parameter.annotation is parameter.empty:
         raise RegistrationError(
             f"{where}: parameter {parameter.name!r} has no type annotation; "
             f"annotate it as one of {_choices(slots)}"
         )
-    for index, slot in enumerate(slots):
-        if slot.accepts(parameter.annotation):
-            return index
-    raise RegistrationError(
-        f"{where}: nothing to give for parameter {parameter.name!r} of type "
-        f"{_type_name(parameter.annotation)}; expected one of {_choices(slots)}"
-    )
-
-
-def _signature(function: Callable[..., Any], where: str) -> inspect.Signature:
-    try:
-        return inspect.signature(function, eval_str=True)
-    except NameError as error:
+    accepting = [i for i, slot in enumerate(slots) if slot.accepts(parameter.annotation)]
+    if not accepting:
         raise RegistrationError(
-            f"{where}: the annotation {error.name!r} is not defined at run time; "
-            "import it outside `if TYPE_CHECKING`"
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise RegistrationError(f"{where}: its signature cannot be read: {error}") from error
+            f"{where}: nothing to give for parameter {parameter.name!r} of type "
+            f"{_type_name(parameter.annotation)}; expected one of {_choices(slots)}"
+        )
+    return accepting
 
 
 def _unwrapped(function: object) -> object:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from google.protobuf.any_pb2 import Any
 
+from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.anys import encode
 from cloudstate_core.context import CommandContext
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
@@ -70,6 +71,7 @@ class EventSourcedCommandContext(CommandContext):
         self.sequence = sequence
         self.events: list[Any] = []
         self._apply = apply
+        self._spoilt_by: Exception | None = None
 
     def emit(self, event: object) -> None:
         """Record that something happened, and apply it to the state at once.
@@ -82,9 +84,21 @@ class EventSourcedCommandContext(CommandContext):
 
         Raises:
             AnyError: If the event cannot be packed, or no event handler takes its type.
+            Exception: Whatever the event handler raises. The command has failed then, whether the
+                caller lets the exception pass or not.
         """
         self.check_usable()
         packed = encode(event)
-        self._apply(packed, self.sequence + 1)
+        try:
+            self._apply(packed, self.sequence + 1)
+        except Exception as error:
+            self._spoilt_by = error
+            raise
         self.sequence += 1
         self.events.append(packed)
+
+    def client_action(self, returned: object) -> ClientAction:
+        if self._spoilt_by is not None:
+            # The event handler may have changed half of the state: it is not that of any events.
+            raise self._spoilt_by
+        return super().client_action(returned)

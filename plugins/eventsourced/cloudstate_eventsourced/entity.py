@@ -225,14 +225,13 @@ class EventSourcedEntity(EntityDefinition):
         """
         return self._changed(state, self._snapshots.find(payload.type_url), payload, context)
 
-    def take_snapshot(self, state: object, context: SnapshotContext) -> Any | None:
-        """Return the state as a snapshot, or None if this entity takes none.
+    def take_snapshot(self, state: object, context: SnapshotContext) -> Any:
+        """Return the state as a snapshot; for an entity that takes them.
 
         Raises:
             AnyError: If the snapshot function returned something that cannot be packed.
         """
-        if self._snapshot is None:
-            return None
+        assert self._snapshot is not None
         taken = self._snapshot(state, context)
         if taken is None:
             raise AnyError(f"{self._snapshot.where}: expected a snapshot, found None")

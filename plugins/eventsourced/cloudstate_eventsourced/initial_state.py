@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any as AnyType
+from typing import get_origin
 
 from cloudstate_core.anys import AnyError
 from cloudstate_core.errors import RegistrationError
-from cloudstate_core.injection import describe
+from cloudstate_core.injection import choices_of, describe, is_async, signature_of
 
 __all__ = ["InitialState"]
 
@@ -24,13 +26,18 @@ class InitialState:
         """Look at the function: whether it takes the entity id, and what it returns.
 
         Raises:
-            RegistrationError: If it is no function of at most one parameter.
+            RegistrationError: If it is no plain function of at most one parameter.
         """
         if not callable(make):
             raise RegistrationError(f"init_state: expected a function, found {make!r}")
-        self.type = _type_of_result(make)
+        where = describe(make)
+        if is_async(make) or inspect.isgeneratorfunction(make):
+            raise RegistrationError(f"{where}: init_state: expected a plain function")
+        signature = _signature(make)
+        self.type = make if isinstance(make, type) else _result_type(signature)
         self._make = make
-        self._takes_id = _takes_id(make)
+        self._takes_id = signature is not None and _takes_id(signature, where)
+        self._classes = _classes_of(self.type)
 
     def make(self, entity_id: str) -> object:
         """Return the state of an entity that has no events."""
@@ -42,37 +49,60 @@ class InitialState:
         Raises:
             AnyError: If it is no state.
         """
-        if isinstance(self.type, type) and not isinstance(returned, self.type):
+        if self._classes is None:
+            fits = not isinstance(returned, CoroutineType)
+        else:
+            fits = isinstance(returned, self._classes)
+        if not fits:
+            expected = "state" if self._classes is None else _names(self._classes)
             raise AnyError(
-                f"{where}: expected None or a new {self.type.__name__}, found "
-                f"{type(returned).__name__}"
+                f"{where}: expected None or a new {expected}, found {type(returned).__name__}"
             )
         return returned
 
 
-def _takes_id(make: Callable[..., object]) -> bool:
-    try:
-        parameters = [
-            parameter
-            for parameter in inspect.signature(make).parameters.values()
-            if parameter.default is parameter.empty
-            and parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
-        ]
-    except (TypeError, ValueError):
-        return False  # a built-in type, such as dict
-    if len(parameters) > 1:
-        raise RegistrationError(
-            f"{describe(make)}: expected a function of the entity id, found one of "
-            f"{len(parameters)} parameters"
-        )
-    return bool(parameters)
-
-
-def _type_of_result(make: Callable[..., object]) -> object:
+def _signature(make: Callable[..., object]) -> inspect.Signature | None:
+    """Return the signature; None for those built-in types that tell nothing, such as dict."""
     if isinstance(make, type):
-        return make
-    try:
-        returned = inspect.signature(make, eval_str=True).return_annotation
-    except (TypeError, ValueError, NameError):
+        try:
+            return inspect.signature(make)
+        except (TypeError, ValueError):
+            return None
+    return signature_of(make)
+
+
+def _takes_id(signature: inspect.Signature, where: str) -> bool:
+    required = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+    ]
+    if len(required) > 1 or any(each.kind is each.KEYWORD_ONLY for each in required):
+        raise RegistrationError(
+            f"{where}: init_state: expected a function of the entity id, or of nothing; found "
+            f"parameters {', '.join(each.name for each in required)}"
+        )
+    return bool(required)
+
+
+def _result_type(signature: inspect.Signature | None) -> object:
+    if signature is None or not choices_of(signature.return_annotation):
         return None
-    return None if returned in {inspect.Signature.empty, None, AnyType, object} else returned
+    told = signature.return_annotation
+    return None if told is signature.empty or told is AnyType or told is object else told
+
+
+def _classes_of(state_type: object) -> tuple[type, ...] | None:
+    """Return the classes whose instances are states; None if that cannot be told."""
+    classes = [get_origin(choice) or choice for choice in choices_of(state_type)]
+    for each in classes:
+        try:
+            isinstance(None, each)  # type: ignore[arg-type]  # whether that works is the question
+        except TypeError:
+            return None  # a protocol, a typed dict, a new type
+    return tuple(each for each in classes if isinstance(each, type)) or None
+
+
+def _names(classes: tuple[type, ...]) -> str:
+    return " or ".join(each.__name__ for each in classes)

@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, Command, Failure, SideEffect
 from cloudstate.event_sourced_pb2 import (
+    EventSourcedEvent,
     EventSourcedInit,
     EventSourcedReply,
     EventSourcedStreamIn,
@@ -57,9 +58,9 @@ class Raised:
 
 @value
 class SnapshotTaken:
-    """The snapshot function returned; None if the entity has none."""
+    """The snapshot function returned."""
 
-    state: Any | None
+    state: Any
 
 
 Input = EventSourcedStreamIn | Returned | Raised | SnapshotTaken
@@ -153,22 +154,24 @@ class EventSourcedSession:
             case Returned() if self.state is State.HANDLING:
                 return self._settle(input_)
             case SnapshotTaken(state) if self.state is State.SNAPSHOTTING:
-                if state is not None:
-                    self._out.reply.snapshot.CopyFrom(state)
+                self._out.reply.snapshot.CopyFrom(state)
+                return self._answer()
+            case _ if self.state is State.ENDED:
+                return []
+            case Raised() if self.state is State.SNAPSHOTTING:
+                # Nothing is lost without a snapshot but time at the next start, whereas a command
+                # that is refused for it would be refused for ever.
                 return self._answer()
             case Raised(reason):
                 return self._fail(self._command_id, f"Unexpected failure: {reason}")
             case _:
-                return self._fail(
-                    0, f"Protocol error: {type(input_).__name__} while {self.state.value}"
-                )
+                return self._violation(0, f"{type(input_).__name__} while {self.state.value}")
 
     def _receive_message(self, message: EventSourcedStreamIn) -> list[Instruction]:
         # `WhichOneof` names the field that is set; the order is that of a long stream's messages.
         match self.state, message.WhichOneof("message"):
             case State.READY, "event":
-                self.sequence = message.event.sequence
-                return [ApplyEvent(message.event.payload, self.sequence)]
+                return self._receive_event(message.event)
             case State.READY, "command":
                 return self._receive_command(message.command)
             case State.NEW, "init":
@@ -182,7 +185,9 @@ class EventSourcedSession:
             case _, None:
                 return self._violation(0, "expected a message, found an empty one")
             case state, name:
-                return self._violation(0, f"expected no {name} while {state.value}")
+                return self._violation(
+                    message.command.id, f"expected no {name} while {state.value}"
+                )
 
     def _receive_init(self, init: EventSourcedInit) -> list[Instruction]:
         if init.service_name not in self._snapshot_every_events:
@@ -193,6 +198,15 @@ class EventSourcedSession:
         snapshot = init.snapshot.snapshot if init.HasField("snapshot") else None
         self.sequence = init.snapshot.snapshot_sequence
         return [OpenEntity(init.service_name, init.entity_id, snapshot, self.sequence)]
+
+    def _receive_event(self, event: EventSourcedEvent) -> list[Instruction]:
+        # Numbers may be missing, since a journal may give one up; they never go back.
+        if event.sequence <= self.sequence:
+            return self._violation(
+                0, f"expected an event after number {self.sequence}, found {event.sequence}"
+            )
+        self.sequence = event.sequence
+        return [ApplyEvent(event.payload, event.sequence)]
 
     def _receive_command(self, command: Command) -> list[Instruction]:
         if command.entity_id != self._entity_id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
@@ -105,20 +106,25 @@ class HandlersByType:
 
 
 def _names_of(value_type: type, where: str) -> tuple[str, ...]:
-    if issubclass(value_type, Message):
-        return (str(value_type.DESCRIPTOR.full_name),)
     if value_type is Json:
         return (JSON_PREFIX,)
     if value_type in PRIMITIVES:
         return tuple(PRIMITIVE_PREFIX + name for name in PRIMITIVES[value_type])
+    # What is packed into an `Any` is never another `Any`.
+    if _is_generated(value_type) and value_type is not Any:
+        return (str(value_type.DESCRIPTOR.full_name),)
     raise RegistrationError(
-        f"{where}: expected a message class, str, bytes, int, float, bool or Json, found "
+        f"{where}: expected a generated message class, str, bytes, int, float, bool or Json, found "
         f"{value_type!r}"
     )
 
 
+def _is_generated(value_type: type) -> TypeGuard[type[Message]]:
+    return issubclass(value_type, Message) and value_type is not Message
+
+
 def _reader(value_type: type) -> Read:
-    if not issubclass(value_type, Message):
+    if not _is_generated(value_type):
         return decode
     parse, name = value_type.FromString, value_type.DESCRIPTOR.full_name
 
