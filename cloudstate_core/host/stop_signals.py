@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["StopSignals", "stop_signals"]
+__all__ = ["StopSignals", "drain_unless_cut_off", "stop_signals"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,3 +51,22 @@ def stop_signals() -> Iterator[StopSignals]:
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+
+
+async def drain_unless_cut_off(
+    drain: Callable[[float], Awaitable[None]], grace_s: float, signals: StopSignals
+) -> None:
+    """Drain for at most `grace_s` seconds, or until a second signal.
+
+    Args:
+        drain: Takes the grace in seconds; is called again with 0 if the second signal comes.
+        grace_s: How long what runs may take to finish.
+        signals: Where the second signal shows.
+    """
+    draining = asyncio.ensure_future(drain(grace_s))
+    cut_off = asyncio.create_task(signals.now.wait())
+    await asyncio.wait((draining, cut_off), return_when=asyncio.FIRST_COMPLETED)
+    cut_off.cancel()
+    if not draining.done():
+        await drain(0)
+    await draining

@@ -155,6 +155,17 @@ async def test_a_handler_that_blocks_for_ever_does_not_keep_the_process(start) -
     assert events_of(err)[-1]["event"] == "handlers_left_behind"
 
 
+async def test_a_handler_that_blocked_and_has_ended_is_not_left_behind(start) -> None:
+    process = start("serve", "rooms:entity", "--port", "0")
+    async with talking(address_of(process)) as talk:
+        assert await ask(talk(), "block 0.01") == "BLOCK 0.01"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert events_of(err)[-1]["event"] == "stopped"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
