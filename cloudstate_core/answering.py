@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from types import CoroutineType
 
 from google.protobuf.any_pb2 import Any
 
@@ -35,8 +35,8 @@ async def answer(
     """
     try:
         returned = await _returned(method, method.read(payload), context, own)
-        if returned is None and context.forwarded is None and context.failure is None:
-            returned = method.default_reply()
+        if context.forwarded is None and context.failure is None:
+            returned = method.reply(returned)
         return context.client_action(returned)
     finally:
         context.finish()
@@ -45,14 +45,23 @@ async def answer(
 async def _returned(
     method: CommandMethod, message: object, context: CommandContext, own: tuple[object, ...]
 ) -> object:
-    call = partial(method.handler, message, context, context.metadata, *own)
+    handler = method.handler
     try:
         if method.blocking:
-            returned = await asyncio.to_thread(call)
-        elif method.handler.is_async:
-            returned = await call()
+            returned = await asyncio.to_thread(handler, message, context, context.metadata, *own)
         else:
-            returned = call()
+            returned = handler(message, context, context.metadata, *own)
+        # A decorator may hide that a function is async.
+        if handler.is_async or isinstance(returned, CoroutineType):
+            return await returned
+        return returned
     except CommandFailed:
+        if context.failure is None:
+            raise  # it is not from this context
         return None
-    return method.check_reply(returned)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled this command; the handler let pass what became of a task of its own.
+        raise RuntimeError(f"{handler.where}: raised CancelledError by itself") from error

@@ -15,7 +15,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from cloudstate_core.anys import AnyError, Json, decode
+from cloudstate_core.anys import AnyError, Json, decode, encode, pack_message, type_name
 from cloudstate_core.context import CommandContext
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.injection import Handler, Slot, bind, describe, same_type
@@ -54,32 +54,43 @@ class CommandMethod:
         Raises:
             AnyError: If the bytes are not of that type.
         """
-        if self._input_class is Any:
-            return decode(payload)
+        is_any = self._input_class is Any
+        if is_any and type_name(payload.type_url) != Any.DESCRIPTOR.full_name:
+            return decode(payload)  # it comes from no client, but from an event
         try:
-            return self._input_class.FromString(payload.value)
+            message = self._input_class.FromString(payload.value)
         except DecodeError as error:
             name = self._input_class.DESCRIPTOR.full_name
             raise AnyError(f"not a valid {name!r}: {error}") from error
+        return decode(message) if isinstance(message, Any) else message
 
-    def check_reply(self, reply: object) -> object:
-        """Return the reply, or what stands for None.
+    def reply(self, returned: object) -> object:
+        """Return the reply that a handler's result stands for.
+
+        None stands for an `Empty`, and whatever an `Any` can hold stands for that `Any`, where the
+        method declares one.
 
         Raises:
             AnyError: If it is not of the type the method declares.
         """
-        if reply is None or self._output_name == Any.DESCRIPTOR.full_name:
-            return reply
-        found = reply.DESCRIPTOR.full_name if isinstance(reply, Message) else type(reply).__name__
-        if found != self._output_name:
-            raise AnyError(
-                f"{self.handler.where}: expected a reply of type {self._output_name}, found {found}"
-            )
-        return reply
+        found = _type_of(returned)
+        if found == self._output_name:
+            return pack_message(returned) if isinstance(returned, Any) else returned
+        if returned is None and self._output_name == Empty.DESCRIPTOR.full_name:
+            return Empty()
+        if returned is None:
+            raise AnyError(f"{self.handler.where}: expected a reply or a forward, found None")
+        if self._output_name == Any.DESCRIPTOR.full_name:
+            return pack_message(encode(returned))
+        raise AnyError(
+            f"{self.handler.where}: expected a reply of type {self._output_name}, found {found}"
+        )
 
-    def default_reply(self) -> Message | None:
-        """Return what None stands for: an `Empty` where the method returns one."""
-        return Empty() if self._output_name == Empty.DESCRIPTOR.full_name else None
+
+def _type_of(value: object) -> str:
+    if isinstance(value, Message):
+        return str(value.DESCRIPTOR.full_name)
+    return type(value).__name__
 
 
 class CommandMethods:

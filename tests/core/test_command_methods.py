@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from functools import partial
+import asyncio
+from functools import partial, wraps
 from typing import Any as AnyType
 
 import pytest
@@ -16,7 +17,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from cloudstate_core.answering import answer
 from cloudstate_core.anys import AnyError, Json, encode, pack_message
 from cloudstate_core.command_methods import CommandMethods
-from cloudstate_core.context import CommandContext
+from cloudstate_core.context import CommandContext, CommandFailed
 from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.injection import Slot
@@ -104,7 +105,7 @@ async def test_nothing_is_the_reply_of_a_method_that_returns_empty_and_of_no_oth
 
     action = await answer(methods_with("Hear", nothing).find("Hear"), HELLO, context(), {})
     assert action.reply.payload == encode(Empty())
-    with pytest.raises(AnyError, match="expected a reply or a forward, found None"):
+    with pytest.raises(AnyError, match=r"lambda.*: expected a reply or a forward, found None"):
         await answer(methods_with("Say", nothing).find("Say"), HELLO, context(), {})
 
 
@@ -132,10 +133,24 @@ async def test_a_method_that_takes_an_any_is_given_what_is_in_it(value: object) 
         seen.append(inner)
         return "done"
 
-    action = await answer(methods_with("Wrap", wrap).find("Wrap"), encode(value), context(), {})
+    method = methods_with("Wrap", wrap).find("Wrap")
+    # A client sends the `Any` as the message it is; a topic gives only what is in it.
+    await answer(method, pack_message(encode(value)), context(), {})
+    await answer(method, encode(value), context(), {})
 
-    assert seen == [value]
-    assert action.reply.payload == encode("done")
+    assert seen == [value, value]
+
+
+@pytest.mark.parametrize("returned", ["done", encode("done")], ids=["content", "any"])
+async def test_a_method_that_returns_an_any_answers_with_the_bytes_of_an_any(
+    returned: object,
+) -> None:
+    method = methods_with("Wrap", lambda: returned).find("Wrap")
+
+    action = await answer(method, HELLO, context(), {})
+
+    assert action.reply.payload.type_url == "type.googleapis.com/google.protobuf.Any"
+    assert Any.FromString(action.reply.payload.value) == encode("done")
 
 
 async def test_a_failure_answers_whatever_the_handler_does_with_the_exception() -> None:
@@ -149,6 +164,59 @@ async def test_a_failure_answers_whatever_the_handler_does_with_the_exception() 
 
     assert action.failure.description == "no"
     assert action.failure.command_id == 7
+
+
+async def test_a_failure_of_another_context_is_an_error_and_no_answer() -> None:
+    other = context()
+
+    def hear() -> None:
+        other.fail("not mine")
+
+    with pytest.raises(CommandFailed):
+        await answer(methods_with("Hear", hear).find("Hear"), HELLO, context(), {})
+
+
+def hiding(function: AnyType) -> AnyType:
+    @wraps(function)
+    def decorated(*values: object) -> AnyType:
+        return function(*values)
+
+    return decorated
+
+
+@pytest.mark.parametrize("options", [{}, {"blocking": True}], ids=["plain", "blocking"])
+async def test_a_decorator_may_hide_that_a_handler_is_async(options: dict[str, bool]) -> None:
+    method = methods_with("Say", hiding(slow), **options).find("Say")
+
+    assert (await answer(method, HELLO, context(), {})).reply.payload == HELLO
+
+
+async def test_a_handler_that_lets_its_own_cancellation_pass_has_raised() -> None:
+    async def hear() -> None:
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    with pytest.raises(RuntimeError, match=r"hear .*: raised CancelledError by itself"):
+        await answer(methods_with("Hear", hear).find("Hear"), HELLO, context(), {})
+
+
+async def test_a_command_that_is_cancelled_is_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def hear() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    method, given = methods_with("Hear", hear).find("Hear"), context()
+    task = asyncio.create_task(answer(method, HELLO, given, {}))
+    await begun.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(RuntimeError, match="after its handler returned"):
+        given.fail("too late")
 
 
 async def test_the_context_is_finished_however_the_handler_ends() -> None:
