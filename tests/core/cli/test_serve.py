@@ -48,10 +48,9 @@ async def talking(address: str) -> AsyncIterator[Callable[[], Any]]:
         )
 
 
-async def begin(stream: Any, text: str, other: Any) -> None:
-    """Have a command begin: when another stream is answered that came later, it has."""
-    await stream.write(StringValue(value=text))
-    await ask(other, "hello")
+async def begin(stream: Any, text: str) -> None:
+    """Have a command begin that does not end at once."""
+    assert await ask(stream, f"tell {text}") == "BEGUN"
 
 
 async def ask(stream: Any, text: str) -> str:
@@ -102,8 +101,8 @@ async def test_a_signal_lets_the_running_command_finish(start, number: signal.Si
     process = start("serve", "rooms:entity", "--port", "0")
     async with talking(address_of(process)) as talk:
         idle, busy = talk(), talk()
-        await ask(busy, "hello")
-        await begin(busy, "sleep 0.5", idle)
+        await ask(idle, "hello")
+        await begin(busy, "sleep 0.5")
 
         process.send_signal(number)
 
@@ -118,7 +117,8 @@ async def test_a_second_signal_stops_at_once(start) -> None:
     process = start("serve", "rooms:entity", "--port", "0", CLOUDSTATE_HOST_DRAIN_GRACE_S="3600")
     async with talking(address_of(process)) as talk:
         idle, busy = talk(), talk()
-        await begin(busy, "wait forever", idle)
+        await ask(idle, "hello")
+        await begin(busy, "wait forever")
         process.send_signal(signal.SIGTERM)
         # The idle stream's end shows that the first signal has arrived.
         assert await idle.code() is grpc.StatusCode.UNAVAILABLE
@@ -134,7 +134,7 @@ async def test_a_second_signal_stops_at_once(start) -> None:
 async def test_the_grace_is_the_longest_that_a_stop_takes(start) -> None:
     process = start("serve", "rooms:entity", "--port", "0", CLOUDSTATE_HOST_DRAIN_GRACE_S="0.2")
     async with talking(address_of(process)) as talk:
-        await begin(talk(), "wait forever", talk())
+        await begin(talk(), "wait forever")
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         _, err = process.communicate(timeout=30)
@@ -145,9 +145,9 @@ async def test_the_grace_is_the_longest_that_a_stop_takes(start) -> None:
 
 
 async def test_a_handler_that_blocks_for_ever_does_not_keep_the_process(start) -> None:
-    process = start("serve", "rooms:entity", "--port", "0", CLOUDSTATE_HOST_DRAIN_GRACE_S="0")
+    process = start("serve", "rooms:entity", "--port", "0", CLOUDSTATE_HOST_DRAIN_GRACE_S="0.2")
     async with talking(address_of(process)) as talk:
-        await begin(talk(), "block 3600", talk())
+        await begin(talk(), "block 3600")
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
 

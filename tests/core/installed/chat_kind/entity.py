@@ -76,7 +76,11 @@ class Chat(Conversation):
 
     async def receive(self, message: Message) -> None:
         assert isinstance(message, StringValue)
-        verb, _, rest = message.value.partition(" ")
+        text = message.value
+        if text.startswith("tell "):
+            text = text.removeprefix("tell ")
+            await self._write(StringValue(value="BEGUN"))
+        verb, _, rest = text.partition(" ")
         match verb:
             case "raise":
                 raise ValueError(f"secret {rest}")
@@ -95,7 +99,7 @@ class Chat(Conversation):
                 for _ in range(int(rest)):
                     await self._write(StringValue(value="x" * 1000))
                     self.written["count"] += 1
-        await self._write(StringValue(value=message.value.upper()))
+        await self._write(StringValue(value=text.upper()))
 
     async def aclose(self) -> None:
         self.closed["count"] += 1
