@@ -119,6 +119,7 @@ def test_plugins_are_listed_with_what_they_add(run_here) -> None:
     assert chat.split() == ["chat", "chat-kind", "1.0", "kind", "chat"]
     assert "store memory" in out
     assert "command serve" in out
+    assert "instrument LogInstrument" in out
 
 
 def test_plugins_are_listed_as_json(run_here, folder: Path) -> None:
