@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,10 +59,13 @@ class Activation:
         return EventSourcedStreamOut() if message is grpc.aio.EOF else message
 
     async def complete(self) -> None:
-        """Half-close and read to the end."""
-        await self._call.done_writing()
-        while await self._call.read() is not grpc.aio.EOF:
-            pass
+        """Half-close and read to the end, unless the stream is over anyhow."""
+        if self._call.done():
+            return
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.done_writing()
+            while await self._call.read() is not grpc.aio.EOF:
+                pass
 
 
 class ScriptedProxy:
