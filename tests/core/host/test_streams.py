@@ -222,6 +222,7 @@ async def test_a_drain_can_be_cut_short(serve) -> None:
         assert await stuck.code() is not grpc.StatusCode.OK
 
 
+@pytest.mark.timeout(240)
 async def test_ten_thousand_streams_are_open_at_once_in_one_process(serve) -> None:
     count = 10_000
     before_mb = resident_mb()
