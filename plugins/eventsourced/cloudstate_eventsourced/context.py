@@ -46,6 +46,8 @@ class EventSourcedCommandContext(CommandContext):
 
     Attributes:
         sequence: Number of the entity's last event, including those emitted so far.
+        state: The state, with the events emitted so far. A handler that was given the state needs
+            this only if event handlers put another state in its place.
         events: What was emitted, packed, in order.
     """
 
@@ -57,10 +59,11 @@ class EventSourcedCommandContext(CommandContext):
         command_name: str,
         command_id: int,
         sequence: int,
-        apply: Callable[[Any, int], None],
+        state: object,
+        apply: Callable[[Any, int], object],
         metadata: Metadata = EMPTY_METADATA,
     ) -> None:
-        """Keep the command's data and how an event changes the state."""
+        """Keep the command's data, and what returns the state after an event and its number."""
         super().__init__(
             entity_id=entity_id,
             service_name=service_name,
@@ -69,6 +72,7 @@ class EventSourcedCommandContext(CommandContext):
             metadata=metadata,
         )
         self.sequence = sequence
+        self.state = state
         self.events: list[Any] = []
         self._apply = apply
         self._spoilt_by: Exception | None = None
@@ -90,7 +94,7 @@ class EventSourcedCommandContext(CommandContext):
         self.check_usable()
         packed = encode(event)
         try:
-            self._apply(packed, self.sequence + 1)
+            self.state = self._apply(packed, self.sequence + 1)
         except Exception as error:
             self._spoilt_by = error
             raise

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cloudstate.event_sourced_pb2 import (
     EventSourcedInit,
-    EventSourcedSnapshot,
     EventSourcedStreamIn,
     EventSourcedStreamOut,
 )
 from cloudstate_core.drive import Driver
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.errors import DeadlineExceeded, UserFunctionError
+from cloudstate_core.errors import DeadlineExceeded, UserFunctionError, UserFunctionUnavailable
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
 from cloudstate_core.links import Rpc
-from cloudstate_core.store import AppendEvents, Commit, EntityKey, PutSnapshot, Write
+from cloudstate_core.store import AppendEvents, Commit, EntityKey, PutSnapshot, StoredEvent, Write
 from cloudstate_eventsourced.machine import (
     Answer,
     Append,
@@ -24,6 +23,7 @@ from cloudstate_eventsourced.machine import (
     CommandArrived,
     Crash,
     EventSourcedMachine,
+    InitSent,
     Input,
     Instruction,
     LoadSnapshot,
@@ -111,25 +111,38 @@ class EventSourcedEngine:
                 self._outcome = Outcome(action, side_effects, restart)
                 return None
             case LoadSnapshot():
-                snapshot = await self._host.store.snapshot(self._key)
-                if snapshot is None:
-                    return SnapshotLoaded(0, None)
-                return SnapshotLoaded(snapshot.sequence, snapshot.state)
+                return await self._load_snapshot()
             case SendInit():
-                await self._stream.send(EventSourcedStreamIn(init=self._init_message(instruction)))
-                return None
+                return await self._start(instruction)
             case Replay(after):
                 return await self._replay(after)
             case Crash(reason, detail):
-                raise UserFunctionError(reason, detail=f"{self._entity.service_name} {detail}")
+                raise UserFunctionError(reason, detail=detail)
 
     async def _ask(self, message: EventSourcedStreamIn) -> ReplyArrived:
         try:
             return ReplyArrived(await self._stream.ask(message, self._host.relay_timeout_s))
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"the user function did not answer within {self._host.relay_timeout_s:g} s"
-            ) from None
+            raise self._too_slow() from None
+        except UserFunctionUnavailable:
+            return await self._last_words()
+
+    async def _send(self, messages: Iterable[EventSourcedStreamIn]) -> None:
+        try:
+            async with self._host.clock.timeout(self._host.relay_timeout_s):
+                for message in messages:
+                    await self._stream.send(message)
+        except TimeoutError:
+            raise self._too_slow() from None
+
+    async def _last_words(self) -> ReplyArrived:
+        """Return why the user function has ended the stream; raise again if it did not say."""
+        return ReplyArrived(await self._stream.receive())
+
+    def _too_slow(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"the user function did not answer within {self._host.relay_timeout_s:g} s"
+        )
 
     async def _append(self, append: Append) -> None:
         writes: tuple[Write, ...] = (AppendEvents(append.expected_sequence, append.events),)
@@ -138,27 +151,42 @@ class EventSourcedEngine:
             writes += (PutSnapshot(sequence, append.snapshot),)
         await self._host.store.commit(Commit(self._key, self._host.epoch, writes))
 
-    def _init_message(self, init: SendInit) -> EventSourcedInit:
-        message = EventSourcedInit(
-            service_name=self._entity.service_name, entity_id=self._entity_id
-        )
-        if init.snapshot is not None:
-            message.snapshot.CopyFrom(
-                EventSourcedSnapshot(snapshot_sequence=init.sequence, snapshot=init.snapshot)
-            )
-        return message
+    async def _load_snapshot(self) -> SnapshotLoaded:
+        snapshot = await self._host.store.snapshot(self._key)
+        if snapshot is None:
+            return SnapshotLoaded(0, None)
+        return SnapshotLoaded(snapshot.sequence, snapshot.state)
 
-    async def _replay(self, after: int) -> Replayed:
-        sequence, send = after, self._stream.send
+    async def _start(self, start: SendInit) -> InitSent | ReplyArrived:
+        init = EventSourcedInit(service_name=self._entity.service_name, entity_id=self._entity_id)
+        if start.snapshot is not None:
+            init.snapshot.snapshot_sequence = start.sequence
+            init.snapshot.snapshot.CopyFrom(start.snapshot)
+        try:
+            await self._send((EventSourcedStreamIn(init=init),))
+        except UserFunctionUnavailable:
+            return await self._last_words()
+        return InitSent()
+
+    async def _replay(self, after: int) -> Replayed | ReplyArrived:
+        sequence = after
         while True:
             page = await self._host.store.events(
                 self._key, after=sequence, limit=REPLAY_PAGE_EVENTS
             )
-            for event in page:
-                sequence = event.sequence
-                message = EventSourcedStreamIn()
-                message.event.sequence = sequence
-                message.event.payload.CopyFrom(event.payload)
-                await send(message)
+            if not page:
+                return Replayed(sequence)
+            try:
+                await self._send(map(_event_message, page))
+            except UserFunctionUnavailable:
+                return await self._last_words()
+            sequence = page[-1].sequence
             if len(page) < REPLAY_PAGE_EVENTS:
                 return Replayed(sequence)
+
+
+def _event_message(event: StoredEvent) -> EventSourcedStreamIn:
+    message = EventSourcedStreamIn()
+    message.event.sequence = event.sequence
+    message.event.payload.CopyFrom(event.payload)
+    return message

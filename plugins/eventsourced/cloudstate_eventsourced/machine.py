@@ -28,6 +28,7 @@ __all__ = [
     "CommandArrived",
     "Crash",
     "EventSourcedMachine",
+    "InitSent",
     "Input",
     "Instruction",
     "LoadSnapshot",
@@ -53,6 +54,11 @@ class SnapshotLoaded:
 
     sequence: int
     state: Any | None
+
+
+@value
+class InitSent:
+    """The first message of the stream was sent."""
 
 
 @value
@@ -82,7 +88,7 @@ class Appended:
     """Events and snapshot are durable."""
 
 
-Input = Opening | SnapshotLoaded | Replayed | CommandArrived | ReplyArrived | Appended
+Input = Opening | SnapshotLoaded | InitSent | Replayed | CommandArrived | ReplyArrived | Appended
 
 
 @value
@@ -92,7 +98,10 @@ class LoadSnapshot:
 
 @value
 class SendInit:
-    """Send the first message of the stream."""
+    """Send the first message of the stream. The result is `InitSent`.
+
+    If the user function has ended the stream instead, it is `ReplyArrived` with its last message.
+    """
 
     sequence: int
     snapshot: Any | None
@@ -100,7 +109,10 @@ class SendInit:
 
 @value
 class Replay:
-    """Send every event after a sequence, in order. The result is `Replayed`."""
+    """Send every event after a sequence, in order. The result is `Replayed`.
+
+    If the user function has ended the stream instead, it is `ReplyArrived` with its last message.
+    """
 
     after: int
 
@@ -151,6 +163,7 @@ class State(Enum):
 
     NEW = "new"
     LOADING = "loading the snapshot"
+    STARTING = "starting the stream"
     REPLAYING = "replaying events"
     IDLE = "idle"
     AWAITING_REPLY = "awaiting a reply"
@@ -190,11 +203,16 @@ class EventSourcedMachine:
                 self.state = State.LOADING
                 return (LoadSnapshot(),)
             case State.LOADING, SnapshotLoaded(sequence, snapshot):
-                self.state, self.sequence = State.REPLAYING, sequence
-                return (SendInit(sequence, snapshot), Replay(sequence))
+                self.state, self.sequence = State.STARTING, sequence
+                return (SendInit(sequence, snapshot),)
+            case State.STARTING, InitSent():
+                self.state = State.REPLAYING
+                return (Replay(self.sequence),)
             case State.REPLAYING, Replayed(sequence):
                 self.state, self.sequence = State.IDLE, sequence
                 return ()
+            case _, ReplyArrived(message):
+                return self._receive_unasked(message)
             case _:
                 return self._crash(
                     "Unexpected entity behavior",
@@ -224,6 +242,11 @@ class EventSourcedMachine:
                 return self._crash("Unexpected entity failure", message.failure.description)
             case _:
                 return self._crash("Unexpected entity message", "an empty message")
+
+    def _receive_unasked(self, message: EventSourcedStreamOut) -> Sequence[Instruction]:
+        if message.HasField("failure"):
+            return self._crash("Unexpected entity failure", message.failure.description)
+        return self._crash("Unexpected entity reply", f"a message while {self.state.value}")
 
     def _receive_reply(self, reply: EventSourcedReply) -> Sequence[Instruction]:
         fault = self._fault_of(reply)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 from google.protobuf.any_pb2 import Any
@@ -62,7 +62,7 @@ class EventSourcedServicer:
             EventSourcedSession(snapshot_every_events), self._perform
         )
         self._entity: EventSourcedEntity
-        self._entity_id = ""
+        self._service_name = self._entity_id = ""
         self._state: object = None
 
     async def receive(self, message: Message, /) -> None:
@@ -75,39 +75,46 @@ class EventSourcedServicer:
 
     async def _perform(self, instruction: Instruction) -> Input | None:
         match instruction:
-            case ApplyEvent(payload, sequence):
-                return self._guarded(self._apply, payload, sequence)
             case CallHandler(command, sequence):
                 return await self._call(command, sequence)
             case Send(message):
                 await self._write(message)
                 return None
-            case TakeSnapshot(sequence):
-                return self._guarded(self._take_snapshot, sequence)
-            case OpenEntity():
-                return self._guarded(self._open, instruction)
             case End():
                 self.ended = True
                 return None
+            case _:
+                return self._change(instruction)
 
-    def _guarded(self, run: Callable[..., Input | None], *values: object) -> Input | None:
+    def _change(self, instruction: OpenEntity | ApplyEvent | TakeSnapshot) -> Input | None:
+        """Do what concerns the state alone, and never raise."""
         try:
-            return run(*values)
+            match instruction:
+                case ApplyEvent(payload, sequence):
+                    self._apply(payload, sequence)
+                    return None
+                case TakeSnapshot(sequence):
+                    return self._take_snapshot(sequence)
+                case OpenEntity():
+                    self._open(instruction)
+                    return None
         except Exception as error:
-            return self._raised(error, "")
+            return self._raised(error, type(instruction).__name__)
 
     def _open(self, opening: OpenEntity) -> None:
         self._entity = self._entities[opening.service_name]
+        self._service_name = opening.service_name
         self._entity_id = opening.entity_id
         self._state = self._entity.initial_state(opening.entity_id)
         if opening.snapshot is not None:
             context = SnapshotContext(opening.entity_id, opening.sequence)
             self._state = self._entity.restore(self._state, opening.snapshot, context)
 
-    def _apply(self, payload: Any, sequence: int) -> None:
+    def _apply(self, payload: Any, sequence: int) -> object:
         self._state = self._entity.apply(
             self._state, payload, EventContext(self._entity_id, sequence)
         )
+        return self._state
 
     def _take_snapshot(self, sequence: int) -> SnapshotTaken:
         context = SnapshotContext(self._entity_id, sequence)
@@ -116,10 +123,11 @@ class EventSourcedServicer:
     async def _call(self, command: Command, sequence: int) -> Returned | Raised:
         context = EventSourcedCommandContext(
             entity_id=self._entity_id,
-            service_name=str(self._entity.service.full_name),
+            service_name=self._service_name,
             command_name=command.name,
             command_id=command.id,
             sequence=sequence,
+            state=self._state,
             apply=self._apply,
             metadata=Metadata.from_wire(command.metadata)
             if command.HasField("metadata")
@@ -132,13 +140,13 @@ class EventSourcedServicer:
             return self._raised(error, command.name)
         return Returned(action, context.events, context.side_effects)
 
-    def _raised(self, error: Exception, command: str) -> Raised:
+    def _raised(self, error: Exception, doing: str) -> Raised:
         # The traceback is for the author of this process; the other side gets one line.
         log.error(
             "handler_raised",
-            service=str(self._entity.service.full_name),
+            service=self._service_name,
             entity_id=self._entity_id,
-            command=command,
+            doing=doing,
             exc_info=error,
         )
         return Raised(f"{type(error).__name__}: {error}")
