@@ -11,7 +11,7 @@ from random import Random
 import structlog
 
 from cloudstate_core.clock import Clock
-from cloudstate_core.host.stop_signals import StopSignals, stop_signals
+from cloudstate_core.host.stop_signals import drain_unless_cut_off, stop_signals
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import StoreBackend
@@ -98,14 +98,4 @@ async def serve(node: Node, grace_s: float, on_ready: Callable[[Node], None]) ->
         ready.cancel()
         await stop
         log.info("draining", grace_s=grace_s)
-        await _drain(node, grace_s, signals)
-
-
-async def _drain(node: Node, grace_s: float, signals: StopSignals) -> None:
-    draining = asyncio.create_task(node.drain(grace_s))
-    cut_off = asyncio.create_task(signals.now.wait())
-    await asyncio.wait((draining, cut_off), return_when=asyncio.FIRST_COMPLETED)
-    cut_off.cancel()
-    if not draining.done():
-        await node.drain(0)
-    await draining
+        await drain_unless_cut_off(node.drain, grace_s, signals)

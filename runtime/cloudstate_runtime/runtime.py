@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -133,55 +133,73 @@ async def open_runtime(
         max_hops=settings.max_hops,
         max_pending_effects=settings.max_pending_effects,
     )
+
+    def host(name: str) -> KindHost:
+        return KindHost(
+            link=functions[name],
+            store=store,
+            epoch=epoch,
+            clock=clock,
+            instrument=Instruments(plugins.instruments),
+            reports=reports[name],
+            settings=settings,
+            relay_timeout_s=settings.relay_timeout_s,
+        )
+
+    discovery, info = _discovery(plugins, settings), _proxy_info(plugins)
+    connections = [
+        FunctionConnection(name, link, discovery, host(name), served, info, random)
+        for name, link in functions.items()
+    ]
     limits = limits_of(settings)
-    discovery = Discovery(
+    handler = _intercepted(router, plugins, clock, limits)
+    runtime = Runtime(handler, served, limits, clock, connections)
+    try:
+        async with _running(connection.run() for connection in connections):
+            try:
+                async with _running([runtime.watch_store(store)]):
+                    yield runtime
+            finally:
+                runtime.draining = True
+                await router.drain(settings.drain_grace_s)
+    finally:
+        for report in reports.values():
+            await report.aclose()
+
+
+@asynccontextmanager
+async def _running(coroutines: Iterable[Coroutine[object, object, None]]) -> AsyncIterator[None]:
+    """Run some coroutines in the background; cancel them in the end and wait for their end.
+
+    Raises:
+        Exception: What one of them failed with.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    for task in tasks:
+        task.add_done_callback(_log_failure)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ended:
+        if isinstance(end, Exception):
+            raise end
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    # What it raises is raised again in the end; until then the operator should know.
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("background_task_failed", exc_info=task.exception())
+
+
+def _discovery(plugins: Plugins, settings: RuntimeSettings) -> Discovery:
+    return Discovery(
         kinds={kind.entity_type: kind for kind in plugins.kinds.values()},
         front_end_faults=_objections(plugins.frontends.values()),
         max_spec_bytes=settings.max_spec_bytes,
     )
-    connections = [
-        FunctionConnection(
-            name,
-            link,
-            discovery,
-            KindHost(
-                link=link,
-                store=store,
-                epoch=epoch,
-                clock=clock,
-                instrument=Instruments(plugins.instruments),
-                reports=reports[name],
-                settings=settings,
-                relay_timeout_s=settings.relay_timeout_s,
-            ),
-            served,
-            _proxy_info(plugins),
-            random,
-        )
-        for name, link in functions.items()
-    ]
-    runtime = Runtime(
-        _intercepted(router, plugins, clock, limits), served, limits, clock, connections
-    )
-    tasks = [asyncio.create_task(connection.run()) for connection in connections]
-    tasks.append(asyncio.create_task(runtime.watch_store(store)))
-    try:
-        yield runtime
-    finally:
-        runtime.draining = True
-        await router.drain(settings.drain_grace_s)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for report in reports.values():
-            await report.aclose()
-        _raise_failure(tasks)
-
-
-def _raise_failure(tasks: Iterable[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception() or AssertionError
 
 
 def _proxy_info(plugins: Plugins) -> ProxyInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Mapping
 from random import SystemRandom
 from typing import cast
@@ -11,7 +12,9 @@ import uvloop
 
 from cloudstate_core.cli.setup import Setup
 from cloudstate_core.clock import Clock
+from cloudstate_core.host.workers import Workers, leave_stuck_workers_behind
 from cloudstate_core.links import FunctionLink
+from cloudstate_core.settings import HostSettings
 from cloudstate_core.store import StoreBackend
 from cloudstate_runtime.example_request import example_request
 from cloudstate_runtime.node import Node, open_node, serve
@@ -24,6 +27,7 @@ __all__ = ["open_and_serve", "run_in_loop"]
 def run_in_loop(process: Coroutine[object, object, None]) -> None:
     """Run a process to its end in an event loop of its own."""
     uvloop.run(process)
+    leave_stuck_workers_behind()
 
 
 async def open_and_serve(
@@ -38,6 +42,8 @@ async def open_and_serve(
         ConfigurationError: It cannot be opened as it is configured.
     """
     runtime_settings = cast("RuntimeSettings", settings["runtime"])
+    workers = Workers(cast("HostSettings", settings["host"]).max_workers)
+    asyncio.get_running_loop().set_default_executor(workers)
     backend = choose_store(runtime_settings.store, setup.plugins)
     store_settings = settings.get(backend.name) or backend.settings_type()
     async with open_node(
