@@ -18,6 +18,8 @@ def claim(ledger: Ledger, slices: Sequence[int]) -> int:
     ledger.connection.executemany(
         "UPDATE slices SET epoch = ? WHERE slice = ?", ((epoch, number) for number in slices)
     )
+    for number in slices:
+        ledger.epochs[number] = epoch
     return epoch
 
 

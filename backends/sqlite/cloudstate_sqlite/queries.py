@@ -50,7 +50,8 @@ _TAIL_EVENTS = f"""
     ORDER BY x.at LIMIT :limit"""
 
 # All sequences in the tail are larger than those in the index.
-EVENTS_WITH_TAIL = f"SELECT * FROM ({EVENTS}) UNION ALL SELECT * FROM ({_TAIL_EVENTS})"
+EVENTS_WITH_TAIL = f"""
+    SELECT * FROM ({EVENTS}) UNION ALL SELECT * FROM ({_TAIL_EVENTS}) LIMIT :limit"""
 
 LAST_SEQUENCE = f"""
     SELECT i.at & {MAX_SEQUENCE}

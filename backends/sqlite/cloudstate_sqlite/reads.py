@@ -70,7 +70,7 @@ def events(
         ):
             raise _damaged(key, f"event {expected}")
         found.append(StoredEvent(sequence, Any(type_url=type_url, value=payload)))
-    return found[:limit]
+    return found
 
 
 def last_sequence(connection: apsw.Connection, recent: Recent, key: EntityKey) -> int:

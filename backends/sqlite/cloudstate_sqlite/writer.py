@@ -45,6 +45,7 @@ class Writer:
         self._is_busy = False
         self._is_closing = False
         self._idle = asyncio.Event()
+        self._idle.set()
         self._ended = asyncio.Event()
         self._batches: SimpleQueue[list[Entry[Any]] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="cloudstate-sqlite-writer", daemon=True)
@@ -75,6 +76,7 @@ class Writer:
         if not self._is_busy:
             # At the end of this turn of the loop: other tasks may have something to commit, too.
             self._is_busy = True
+            self._idle.clear()
             self._loop.call_soon(self._hand_over)
         return entry.future
 
@@ -82,8 +84,7 @@ class Writer:
         """Carry out what was submitted, and close the file."""
         self._is_closing = True
         try:
-            while self._is_busy:
-                await self._idle.wait()
+            await self._idle.wait()
         finally:
             self._batches.put(None)
         await self._ended.wait()
