@@ -1,0 +1,21 @@
+"""What the tests of event-sourced entities share: two services, and the shopping cart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parent.parent.parent
+sys.path += [str(HERE), str(CHECKOUT / "examples" / "shopping_cart")]
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, object]]]:
+    """What is logged during the test."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
