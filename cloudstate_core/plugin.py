@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cloudstate_core.cli.plugins import plugins
+from cloudstate_core.cli.protos import protos
 from cloudstate_core.cli.serve import serve
 from cloudstate_core.hookspecs import hookimpl
 from cloudstate_core.instrument import Instrument
@@ -34,4 +35,4 @@ def cloudstate_register_instruments() -> list[Instrument]:
 @hookimpl
 def cloudstate_register_commands() -> list[click.Command]:
     """Add what can be done without a runtime."""
-    return [serve, plugins]
+    return [serve, plugins, protos]

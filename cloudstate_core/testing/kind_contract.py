@@ -43,7 +43,7 @@ _IMPURE_MODULES = frozenset(
     (
         *("asyncio", "concurrent", "multiprocessing", "selectors", "signal", "threading"),
         *("grpc", "http", "select", "socket", "ssl", "urllib"),
-        *("io", "os", "pathlib", "sqlite3", "subprocess", "tempfile"),
+        *("io", "os", "pathlib", "subprocess", "tempfile"),
         *("random", "secrets", "time", "uuid"),
         *("logging", "structlog"),
     )
