@@ -53,6 +53,24 @@ TARGETS = (
         "examples/shopping_cart/shoppingcart",
         "shoppingcart",
     ),
+    Target(
+        "examples/third_party_kind",
+        "acme_ratelimit/*.proto",
+        "examples/third_party_kind/acme_ratelimit",
+        "acme_ratelimit",
+    ),
+    Target(
+        "examples/third_party_kind/demo",
+        "quotas/*.proto",
+        "examples/third_party_kind/demo/quotas",
+        "quotas",
+    ),
+    Target(
+        "plugins/eventsourced/tests/protos",
+        "notebook/*.proto",
+        "plugins/eventsourced/tests/notebook",
+        "notebook",
+    ),
 )
 
 

@@ -1,0 +1,134 @@
+"""How a rate limited entity is driven in the runtime: store, user function, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+
+from acme_ratelimit.machine import (
+    Answer,
+    Ask,
+    CommandArrived,
+    Crash,
+    Input,
+    Instruction,
+    Load,
+    Loaded,
+    MessageArrived,
+    Moment,
+    Opening,
+    RateLimitMachine,
+    Store,
+    Stored,
+)
+from acme_ratelimit.ratelimit_pb2 import Bucket, FromFunction, ToFunction
+from cloudstate_core.anys import pack_message
+from cloudstate_core.drive import Driver
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import CorruptState, DeadlineExceeded, UserFunctionError
+from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.kind import RuntimeHost
+from cloudstate_core.links import Rpc
+from cloudstate_core.store import Commit, EntityKey, PutValue
+
+__all__ = ["HANDLE", "RateLimitEngine"]
+
+#: The protocol's method for this kind.
+HANDLE: Rpc[ToFunction, FromFunction] = Rpc(
+    "/acme.ratelimit.RateLimiter/handle", ToFunction, FromFunction
+)
+
+
+class RateLimitEngine:
+    """One activation of one entity."""
+
+    def __init__(
+        self,
+        entity: DeployedEntity,
+        entity_id: str,
+        host: RuntimeHost,
+        output_type_urls: Mapping[str, str],
+    ) -> None:
+        """Prepare; `open` starts.
+
+        Args:
+            entity: The service.
+            entity_id: Which entity.
+            host: What the runtime offers.
+            output_type_urls: For each command, the type its reply must have.
+        """
+        self._key = EntityKey(entity.persistence_id, entity_id)
+        self._service_name = entity.service_name
+        self._host = host
+        self._stream = host.link.open_stream(HANDLE)
+        machine = RateLimitMachine(entity.service_name, entity_id, output_type_urls)
+        self._driver: Driver[Input, Instruction] = Driver(machine, self._perform)
+        self._outcome: Outcome | None = None
+
+    async def open(self) -> None:
+        """Load the bucket, and agree on the terms."""
+        await self._driver.run(Opening())
+
+    async def handle(self, request: Request) -> Outcome:
+        """Carry out one command."""
+        self._outcome = None
+        await self._driver.run(CommandArrived(request.command, request.payload, self._now()))
+        return self._answer()
+
+    def is_usable(self) -> bool:
+        """Return whether the stream is as the last reply left it."""
+        return not self._stream.unasked()
+
+    async def aclose(self) -> None:
+        """End the stream."""
+        await self._stream.aclose()
+
+    def _answer(self) -> Outcome:
+        # Every command ends with an `Answer` or an exception, so there is one here.
+        assert self._outcome is not None
+        return self._outcome
+
+    async def _perform(self, instruction: Instruction) -> Input | None:
+        match instruction:
+            case Load():
+                stored = await self._host.store.value(self._key)
+                return Loaded(stored.revision, _bucket_in(stored.value), self._now())
+            case Ask(message):
+                return await self._ask(message)
+            case Store(expected_revision, bucket):
+                write = PutValue(expected_revision, pack_message(bucket))
+                await self._host.store.commit(Commit(self._key, self._host.epoch, (write,)))
+                return Stored()
+            case Answer(action, side_effects):
+                self._outcome = Outcome(action, side_effects)
+                return None
+            case Crash(reason, detail):
+                raise UserFunctionError(reason, detail=f"{self._service_name} {detail}")
+
+    async def _ask(self, message: ToFunction) -> MessageArrived:
+        timeout_s = self._host.relay_timeout_s
+        try:
+            return MessageArrived(await self._stream.ask(message, timeout_s))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the user function did not answer within {timeout_s:g} s"
+            ) from None
+
+    def _now(self) -> Moment:
+        clock = self._host.clock
+        return Moment(clock.monotonic_s(), clock.unix_time_s())
+
+
+def _bucket_in(stored: Any | None) -> Bucket | None:
+    if stored is None:
+        return None
+    bucket = Bucket()
+    try:
+        is_bucket = stored.Unpack(bucket)
+    except DecodeError:
+        is_bucket = False
+    if not is_bucket:
+        raise CorruptState(f"expected a stored bucket, found {stored.type_url!r}")
+    return bucket

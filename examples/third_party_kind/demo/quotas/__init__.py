@@ -1,0 +1,1 @@
+"""A service that is limited: units to spend, for every API key."""
