@@ -431,4 +431,4 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def describe(self, settings: object, data_dir: Path) -> str:
-        """Return where state lives, in a few words, for the line printed at start."""
+        """Return what completes "state is kept …" in the line printed at start: "in FILE"."""

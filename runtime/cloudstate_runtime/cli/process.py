@@ -15,7 +15,6 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.host.workers import Workers, leave_stuck_workers_behind
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.settings import HostSettings
-from cloudstate_core.store import StoreBackend
 from cloudstate_runtime.example_request import example_request
 from cloudstate_runtime.node import Node, open_node, serve
 from cloudstate_runtime.settings import RuntimeSettings
@@ -62,20 +61,18 @@ async def open_and_serve(
         await serve(
             node,
             runtime_settings.drain_grace_s,
-            lambda ready: click.echo(welcome(ready, setup, backend, where)),
+            lambda ready: click.echo(welcome(ready, setup, where)),
         )
 
 
-def welcome(node: Node, setup: Setup, backend: StoreBackend, where: str) -> str:
+def welcome(node: Node, setup: Setup, where: str) -> str:
     """Return what is printed when a node is ready."""
     lines = [f"serving gRPC and HTTP on {node.address}"]
     entities = [entity for d in node.runtime.served.deployments for entity in d.entities]
     for entity in entities:
         kind = setup.plugins.kind_of(entity.entity_type)
         lines.append(f"  {entity.service_name} ({kind.name if kind is not None else '?'})")
-    lines.append(f"state lives in {where}")
-    if not backend.durable:
-        lines.append("  and ends with this process")
+    lines.append(f"state is kept {where}")
     lines += [
         "try:",
         f"  {example_request(entities[0], node.address)}",
