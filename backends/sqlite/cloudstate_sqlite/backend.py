@@ -28,7 +28,7 @@ class SqliteBackend(StoreBackend):
         return open_store(_own(settings), data_dir, clock)
 
     def describe(self, settings: object, data_dir: Path) -> str:
-        return str(data_dir / _own(settings).file)
+        return f"in {data_dir / _own(settings).file}"
 
 
 def _own(settings: object) -> SqliteSettings:
