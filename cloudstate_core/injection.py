@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from cloudstate_core.errors import RegistrationError
 
@@ -109,19 +109,27 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     if not callable(function):
         raise RegistrationError(f"expected a function, found {function!r}")
     try:
-        return inspect.signature(function, eval_str=True)
+        signature = inspect.signature(function)
+        hints = get_type_hints(_innermost(function), include_extras=True)
     except NameError as error:
         raise RegistrationError(
             f"{where}: the annotation {error.name!r} is not defined at run time; define or import "
             "it at the top of the module, outside `if TYPE_CHECKING`"
         ) from error
     except Exception as error:  # an annotation may be any expression
-        raise RegistrationError(f"{where}: its signature cannot be read: {error}") from error
+        raise RegistrationError(f"{where}: its annotations cannot be read: {error}") from error
+    return signature.replace(
+        parameters=[
+            parameter.replace(annotation=hints.get(name, parameter.annotation))
+            for name, parameter in signature.parameters.items()
+        ],
+        return_annotation=hints.get("return", signature.return_annotation),
+    )
 
 
 def describe(function: object) -> str:
     """Return where a function stands: its name, file and line."""
-    inner = inspect.unwrap(_unwrapped(function))  # type: ignore[arg-type]  # anything will do
+    inner = _innermost(function)
     code = getattr(inner, "__code__", None)
     name = getattr(inner, "__qualname__", None) or repr(function)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name
@@ -129,7 +137,7 @@ def describe(function: object) -> str:
 
 def is_async(function: object) -> bool:
     """Return whether calling a function gives an awaitable, as far as its declaration tells."""
-    return inspect.iscoroutinefunction(_unwrapped(function))
+    return inspect.iscoroutinefunction(_called(function))
 
 
 def same_type(annotation: object, wanted: object) -> bool:
@@ -180,12 +188,18 @@ def _slots_for(parameter: inspect.Parameter, slots: Sequence[Slot], where: str) 
     return accepting
 
 
-def _unwrapped(function: object) -> object:
+def _called(function: object) -> object:
+    """Return the function that runs when `function` is called."""
     while isinstance(function, partial):
         function = function.func
     if not inspect.isroutine(function) and not isinstance(function, type):
         return type(function).__call__ if callable(function) else function
     return function
+
+
+def _innermost(function: object) -> Any:
+    """Return the function that its author wrote, inside what decorators made of it."""
+    return inspect.unwrap(_called(function))  # type: ignore[arg-type]  # anything will do
 
 
 def _picker(indexes: tuple[int, ...]) -> Callable[[tuple[object, ...]], tuple[object, ...]]:

@@ -119,6 +119,10 @@ class EventSourcedEntity(EntityDefinition):
             RegistrationError: If there is no such method, it has a handler, or the function asks
                 for something it cannot be given.
         """
+        if not isinstance(name, str):
+            raise RegistrationError(
+                f"{describe(name)}: expected the name of a method: @entity.command_handler('Name')"
+            )
 
         def register(function: F) -> F:
             self._commands.add(name, function, blocking=blocking)
@@ -138,8 +142,8 @@ class EventSourcedEntity(EntityDefinition):
         """
         if not isinstance(event_type, type):
             raise RegistrationError(
-                f"{describe(event_type)}: expected @entity.event_handler with the type of an "
-                "event, found none"
+                f"{describe(event_type)}: expected the type of an event: "
+                "@entity.event_handler(ItemAdded)"
             )
 
         def register(function: F) -> F:
@@ -151,8 +155,14 @@ class EventSourcedEntity(EntityDefinition):
 
         return register
 
-    def snapshot(self) -> Callable[[F], F]:
-        """Register the function that returns the state as one message, primitive or `Json`."""
+    def snapshot(self, *misplaced: object) -> Callable[[F], F]:
+        """Register the function that returns the state as one message, primitive or `Json`.
+
+        Raises:
+            RegistrationError: If there is one, or the function asks for something it cannot be
+                given.
+        """
+        _check_called(misplaced, "@entity.snapshot()")
 
         def register(function: F) -> F:
             if self._snapshot is not None:
@@ -164,12 +174,17 @@ class EventSourcedEntity(EntityDefinition):
 
         return register
 
-    def snapshot_handler(self) -> Callable[[F], F]:
+    def snapshot_handler(self, *misplaced: object) -> Callable[[F], F]:
         """Register the function that sets the state from a snapshot.
 
         The annotation of its snapshot parameter says which snapshots it takes; there may be several
         functions, one for each type that was ever stored.
+
+        Raises:
+            RegistrationError: If the type has a handler, or the function asks for something it
+                cannot be given.
         """
+        _check_called(misplaced, "@entity.snapshot_handler()")
 
         def register(function: F) -> F:
             snapshot_type = self._slots.snapshot_type(function)
@@ -252,6 +267,11 @@ def _bind_plain(function: Callable[..., AnyType], slots: Sequence[Slot]) -> Hand
             "only, and runs at once when an event is emitted"
         )
     return handler
+
+
+def _check_called(misplaced: tuple[object, ...], decorator: str) -> None:
+    for each in misplaced:
+        raise RegistrationError(f"{describe(each)}: expected parentheses: {decorator}")
 
 
 def _check_types(files: object, persistence_id: object, snapshot_every: object) -> None:
