@@ -1,6 +1,8 @@
 """Entity kinds: the contract between the runtime, the host and a state pattern.
 
-A kind is an installable package of seven small files. This is all that host and runtime ask of it::
+A kind is an installable package of seven small files and a proto. `docs/writing_a_kind.md` walks
+through one, and `cloudstate_core.testing.kind_contract` tests any. This is all that host and
+runtime ask of it::
 
     # cloudstate_counter/plugin.py
     class CounterKind(EntityKind):
@@ -12,10 +14,12 @@ A kind is an installable package of seven small files. This is all that host and
 
         def open_handler(self, entity, host):
             def start(entity_id):
-                stream = host.link.open_stream(HANDLE)
-                return CounterEngine(entity, entity_id, stream, host)
+                return CounterEngine(entity, entity_id, host)
 
             return host.region(entity, start)
+
+        def faults(self, entity):
+            return [*streamed_methods(entity), *keyless_methods(entity)]
 
     @hookimpl
     def cloudstate_register_kinds():
@@ -47,7 +51,8 @@ class Engine(Protocol):
     """One live entity's driver: the impure half of a kind, in the runtime.
 
     An engine is used for one command at a time. Any exception it raises drops it; the next command
-    gets a new one, which starts from the store.
+    gets a new one, which starts from the store. After a `SequenceConflict` or a `RevisionConflict`
+    the same command is given to a new one, once.
     """
 
     async def open(self) -> None:
@@ -55,7 +60,11 @@ class Engine(Protocol):
         ...
 
     async def handle(self, request: Request) -> Outcome:
-        """Carry out one command: send it, get the reply, commit, then return."""
+        """Carry out one command: send it, get the reply, commit, then return.
+
+        What it raises is what the client sees, if it is a `CloudstateError`; a `UserFunctionError`
+        is reported to the user function's author as well.
+        """
         ...
 
     def is_usable(self) -> bool:
@@ -63,7 +72,10 @@ class Engine(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of the stream. Never raises for what the user function does."""
+        """Let go of the stream. Never raises for what the user function does.
+
+        Called once, also if `open` has failed, and after a command that was cancelled.
+        """
         ...
 
 
@@ -142,8 +154,8 @@ class EntityKind(ABC):
     def faults(self, entity: DeployedEntity) -> Iterable[str]:
         """Name what makes a service unfit for this kind, one sentence each.
 
-        Called at discovery. The default finds nothing wrong; `unary_methods_with_keys` and others
-        in `cloudstate_core.spec_checks` do the checks that most kinds need.
+        Called at discovery. The default finds nothing wrong; `cloudstate_core.spec_checks` has the
+        checks that most kinds need.
         """
         del entity
         return ()
