@@ -15,6 +15,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from cloudstate import entity_key_pb2, legacy_entity_key_pb2
 from cloudstate_core.anys import AnyError, Json, decode, encode, pack_message, type_name
 from cloudstate_core.context import CommandContext
 from cloudstate_core.errors import RegistrationError
@@ -85,6 +86,13 @@ class CommandMethod:
         raise AnyError(
             f"{self.handler.where}: expected a reply of type {self._output_name}, found {found}"
         )
+
+
+def _has_key(method: MethodDescriptor) -> bool:
+    keys: tuple[AnyType, ...] = (entity_key_pb2.entity_key, legacy_entity_key_pb2.legacy_entity_key)
+    return any(
+        field.GetOptions().Extensions[key] for field in method.input_type.fields for key in keys
+    )
 
 
 def _type_of(value: object) -> str:
@@ -168,6 +176,20 @@ class CommandMethods:
                 f"add @entity.command_handler({missing[0]!r})"
             )
 
+    def check_all_keyed(self) -> None:
+        """Return if every command says which entity it is for.
+
+        Raises:
+            RegistrationError: Naming those that do not.
+        """
+        keyless = sorted(name for name, m in self._descriptors.items() if not _has_key(m))
+        if keyless:
+            message = self._descriptors[keyless[0]].input_type
+            raise RegistrationError(
+                f"{self._service}: no entity key in the message of {', '.join(keyless)}; give a "
+                f"field of {message.full_name} the option (cloudstate.entity_key) = true"
+            )
+
     def check_none_streams(self) -> None:
         """Return if no method streams, in either direction.
 
@@ -190,7 +212,7 @@ class CommandMethods:
 
         return (
             Slot(f"command {input_class.DESCRIPTOR.full_name}", is_command),
-            Slot("context", lambda a: isinstance(a, type) and a in self._contexts),
-            Slot("metadata", lambda a: a is Metadata),
+            Slot("context", lambda a: any(same_type(a, each) for each in self._contexts)),
+            Slot("metadata", lambda a: same_type(a, Metadata)),
             *self._own_slots,
         )

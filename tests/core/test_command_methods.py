@@ -14,6 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.wrappers_pb2 import Int64Value
 
+from cloudstate import entity_key_pb2, legacy_entity_key_pb2
 from cloudstate_core.answering import answer
 from cloudstate_core.anys import AnyError, Json, encode, pack_message
 from cloudstate_core.command_methods import CommandMethods
@@ -278,6 +279,31 @@ def test_every_method_needs_a_handler() -> None:
     methods.add("Hear", lambda: None)
     methods.add("Wrap", lambda: None)
     methods.check_all_handled()
+
+
+@pytest.mark.parametrize(
+    "key", [entity_key_pb2.entity_key, legacy_entity_key_pb2.legacy_entity_key], ids=str
+)
+def test_every_command_of_an_entity_needs_a_key(key: AnyType) -> None:
+    file = FileDescriptorProto(name="k.proto", package="k", syntax="proto3")
+    for name, has_key in (("Keyed", True), ("Keyless", False)):
+        field = file.message_type.add(name=name).field.add(name="id", number=1, type=9, label=1)
+        field.options.Extensions[key] = has_key
+    service = file.service.add(name="S")
+    service.method.add(name="Do", input_type=".k.Keyed", output_type=".k.Keyed")
+    pool = DescriptorPool()
+    pool.Add(file)
+    keyed = pool.FindFileByName("k.proto").services_by_name["S"]
+    CommandMethods(keyed, RoomContext).check_all_keyed()
+
+    service.method.add(name="Undo", input_type=".k.Keyless", output_type=".k.Keyed")
+    pool = DescriptorPool()
+    pool.Add(file)
+    half = pool.FindFileByName("k.proto").services_by_name["S"]
+    with pytest.raises(
+        RegistrationError, match=r"k\.S: no entity key in the message of Undo; .* of k\.Keyless"
+    ):
+        CommandMethods(half, RoomContext).check_all_keyed()
 
 
 def test_a_command_that_the_service_does_not_have_is_not_found() -> None:

@@ -198,6 +198,7 @@ class EventSourcedEntity(EntityDefinition):
 
     def validate(self) -> None:
         self._commands.check_none_streams()
+        self._commands.check_all_keyed()
         self._commands.check_all_handled()
         if self._snapshot is not None and not self._snapshots:
             raise RegistrationError(
