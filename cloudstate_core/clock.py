@@ -12,6 +12,8 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 
+from cloudstate_core.coarse_timeouts import CoarseTimeouts
+
 __all__ = ["Clock", "SystemClock"]
 
 
@@ -42,8 +44,15 @@ class Clock(ABC):
         """
 
 
+#: From this length on, a timeout of `SystemClock` may end a tenth of a second late.
+_COARSE_FROM_S = 1.0
+
+
 class SystemClock(Clock):
     """The computer's own clock."""
+
+    def __init__(self) -> None:
+        self._coarse = CoarseTimeouts()
 
     def monotonic_s(self) -> float:
         return time.monotonic()
@@ -55,4 +64,6 @@ class SystemClock(Clock):
         await asyncio.sleep(delay_s)
 
     def timeout(self, delay_s: float | None) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(delay_s)
+        if delay_s is None or delay_s < _COARSE_FROM_S:
+            return asyncio.timeout(delay_s)
+        return self._coarse.timeout(delay_s)
