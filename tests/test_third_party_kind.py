@@ -223,21 +223,22 @@ def test_it_is_served_by_a_host_and_a_proxy_in_two_processes(start) -> None:
         assert client.get("/quotas/joe").json() == {"left": 99}
 
 
-def test_an_application_compiles_its_protos_with_what_is_installed(
-    environment: Environment, tmp_path: Path
+@pytest.mark.parametrize(
+    ("folder", "module"), [("demo", "quotas/quotas"), (".", "acme_ratelimit/ratelimit")]
+)
+def test_protos_compile_with_what_is_installed(
+    environment: Environment, tmp_path: Path, folder: str, module: str
 ) -> None:
     subprocess.run([sys.executable, ROOT / "tools/bootstrap.py", "--protoc"], check=True)
     roots = environment.run("cloudstate", "protos").strip()
-    protoc = [ROOT / ".tools/protoc/bin/python", "-m", "grpc_tools.protoc", "-I", roots, "-I", "."]
+    protoc = [ROOT / ".tools/protoc/bin/python", "-m", "grpc_tools.protoc", "-I", ".", "-I", roots]
 
     subprocess.run(
-        [*protoc, f"--python_out={tmp_path}", "quotas/quotas.proto"],
-        cwd=environment.project / "demo",
-        check=True,
+        [*protoc, f"--python_out={tmp_path}", f"{module}.proto"], cwd=EXAMPLE / folder, check=True
     )
 
-    compiled = (tmp_path / "quotas/quotas_pb2.py").read_text()
-    assert (EXAMPLE / "demo/quotas/quotas_pb2.py").read_text().endswith(compiled)
+    compiled = (tmp_path / f"{module}_pb2.py").read_text()
+    assert (EXAMPLE / folder / f"{module}_pb2.py").read_text().endswith(compiled)
 
 
 def test_nothing_of_ours_mentions_it() -> None:

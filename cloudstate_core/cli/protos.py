@@ -25,7 +25,7 @@ _HELP = """Print where protoc finds cloudstate/entity_key.proto and google/api/a
 With the compiler of the distribution grpcio-tools, in a folder that holds shop/shop.proto:
 
 \b
-  python -m grpc_tools.protoc -I "$(cloudstate protos)" -I . \\
+  python -m grpc_tools.protoc -I . -I "$(cloudstate protos)" \\
       --python_out=. --pyi_out=. --grpc_python_out=. shop/shop.proto
 """
 
