@@ -29,12 +29,22 @@ from cloudstate_core.errors import InvalidSpec
 from cloudstate_core.frontend import Deployment
 from cloudstate_core.kind import EntityKind
 from cloudstate_runtime.function.descriptors import build_pool, messages_of, parse_files
+from cloudstate_runtime.function.known_files import KNOWN_FILES
 from cloudstate_runtime.routing.entity_key import unusable_key_fields
 
-__all__ = ["PROTOCOL_VERSION", "Discovery", "FrontEndFaults"]
+__all__ = ["MAX_ENTITIES", "MAX_FAULTS", "PROTOCOL_VERSION", "Discovery", "FrontEndFaults"]
 
 #: Version of the Cloudstate protocol that this runtime speaks: major, minor.
 PROTOCOL_VERSION = (0, 2)
+
+#: Far more services than any user function has.
+MAX_ENTITIES = 1_000
+
+#: Beyond that faults are counted and not named, so that nobody drowns in them.
+MAX_FAULTS = 50
+
+#: Packages of gRPC itself, whose services the front door answers.
+_GRPC_PACKAGES = "grpc."
 
 FrontEndFaults = Callable[[Sequence[DeployedEntity]], Iterable[str]]
 
@@ -66,32 +76,49 @@ class Discovery:
         Raises:
             InvalidSpec: Naming every fault that was found.
         """
-        faults = list(_version_faults(spec))
-        if faults:
-            raise InvalidSpec(*faults)
-        files = parse_files(spec.proto, max_bytes=self.max_spec_bytes)
-        pool = build_pool(files)
+        try:
+            entities, files, pool = self._checked(spec, others)
+        except InvalidSpec as error:
+            if len(error.faults) <= MAX_FAULTS:
+                raise
+            more = f"and {len(error.faults) - MAX_FAULTS} faults more"
+            raise InvalidSpec(*error.faults[:MAX_FAULTS], more) from None
+        return Deployment(name, entities, FileDescriptorSet(file=files), pool)
+
+    def _checked(
+        self, spec: EntitySpec, others: Sequence[DeployedEntity]
+    ) -> tuple[tuple[DeployedEntity, ...], Iterable[FileDescriptorProto], DescriptorPool]:
+        # What speaks another protocol means something else by all that follows.
+        _raise_if(_version_faults(spec))
         faults = [*self._entity_faults(spec.entities), *_clashes(spec.entities, others)]
+        try:
+            files = parse_files(spec.proto, max_bytes=self.max_spec_bytes)
+            pool = build_pool(files)
+        except InvalidSpec as error:
+            raise InvalidSpec(*faults, *error.faults) from error.__cause__
+        reader = _Reader(pool, files)
         entities = []
-        messages = messages_of(files.values())
-        for announced in spec.entities:
+        for announced in {entity.service_name: entity for entity in spec.entities}.values():
             try:
-                entities.append(_deployed(announced, pool, files, messages))
+                entities.append(reader.entity(announced))
             except InvalidSpec as error:
                 faults += error.faults
         for entity in entities:
             faults += self._kind_faults(entity)
         if not faults:
             faults += self.front_end_faults(entities)
-        if faults:
-            raise InvalidSpec(*faults)
-        return Deployment(name, tuple(entities), FileDescriptorSet(file=files.values()), pool)
+        _raise_if(faults)
+        return tuple(entities), files.values(), pool
 
     def _entity_faults(self, entities: Sequence[Entity]) -> Iterator[str]:
         if not entities:
             yield "expected at least one entity, found none"
+        if len(entities) > MAX_ENTITIES:
+            raise InvalidSpec(f"expected at most {MAX_ENTITIES} entities, found {len(entities)}")
         supported = ", ".join(sorted(self.kinds)) or "none"
         for entity in entities:
+            if self._is_own(entity.service_name):
+                yield f"service {entity.service_name!r} is the runtime's own; use another package"
             if entity.entity_type not in self.kinds:
                 yield (
                     f"service {entity.service_name!r}: unsupported entity type "
@@ -104,6 +131,10 @@ class Discovery:
                     f"service {entity.service_name!r}: expected a passivation timeout of more than "
                     f"0 ms, found {entity.passivation_strategy.timeout.timeout}"
                 )
+
+    def _is_own(self, service_name: str) -> bool:
+        # A kind's entity type is the name of the protocol service that carries it.
+        return service_name in self.kinds or service_name.startswith(_GRPC_PACKAGES)
 
     def _kind_faults(self, entity: DeployedEntity) -> Iterator[str]:
         kind = self.kinds.get(entity.entity_type)
@@ -147,34 +178,71 @@ def _clashes(entities: Sequence[Entity], others: Sequence[DeployedEntity]) -> It
             )
 
 
-def _deployed(
-    announced: Entity,
-    pool: DescriptorPool,
-    files: Mapping[str, FileDescriptorProto],
-    messages: Mapping[str, DescriptorProto],
-) -> DeployedEntity:
-    try:
-        service: ServiceDescriptor = pool.FindServiceByName(announced.service_name)
-    except KeyError:
-        raise InvalidSpec(
-            f"service {announced.service_name!r} is defined in none of the announced files"
-        ) from None
-    file = str(service.file.name)
-    if file not in files:
-        raise InvalidSpec(f"service {announced.service_name!r} is the runtime's own")
-    options = _method_options(files[file], str(service.name))
-    timeout_ms = announced.passivation_strategy.timeout.timeout
-    return DeployedEntity(
-        entity_type=announced.entity_type,
-        service_name=announced.service_name,
-        persistence_id=announced.persistence_id or announced.service_name,
-        passivation_timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
-        methods={
-            str(method.name): _method(method, options[str(method.name)], messages)
-            for method in service.methods
-        },
-        file=file,
-    )
+class _Reader:
+    """Finds what a user function announced in its descriptors."""
+
+    def __init__(self, pool: DescriptorPool, files: Mapping[str, FileDescriptorProto]) -> None:
+        self._pool = pool
+        self._files = files
+        self._messages = messages_of(files.values())
+        # Many methods may take the same message.
+        self._key_fields: dict[str, tuple[str, ...]] = {}
+
+    def entity(self, announced: Entity) -> DeployedEntity:
+        """Return what an announced entity deploys.
+
+        Raises:
+            InvalidSpec: Its service is not in the descriptors, or is none of the user function's.
+        """
+        service = self._service(announced.service_name)
+        file = str(service.file.name)
+        options = _method_options(self._files[file], str(service.name))
+        timeout_ms = announced.passivation_strategy.timeout.timeout
+        return DeployedEntity(
+            entity_type=announced.entity_type,
+            service_name=announced.service_name,
+            persistence_id=announced.persistence_id or announced.service_name,
+            passivation_timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
+            methods={
+                str(method.name): self._method(method, options[str(method.name)])
+                for method in service.methods
+            },
+            file=file,
+        )
+
+    def _service(self, name: str) -> ServiceDescriptor:
+        try:
+            service: ServiceDescriptor = self._pool.FindServiceByName(name)
+        except KeyError:
+            raise InvalidSpec(
+                f"service {name!r} is defined in none of the announced files"
+            ) from None
+        if str(service.file.name) in KNOWN_FILES:
+            raise InvalidSpec(f"service {name!r} is the runtime's own; use another package")
+        return service
+
+    def _method(self, method: MethodDescriptor, options: MethodOptions) -> DeployedMethod:
+        has_rule = options.HasExtension(annotations_pb2.http)
+        return DeployedMethod(
+            name=str(method.name),
+            descriptor=method,
+            input_class=GetMessageClass(method.input_type),
+            output_class=GetMessageClass(method.output_type),
+            input_type_url=MESSAGE_PREFIX + method.input_type.full_name,
+            output_type_url=MESSAGE_PREFIX + method.output_type.full_name,
+            key_fields=self._key_fields_of(str(method.input_type.full_name)),
+            client_streaming=bool(method.client_streaming),
+            server_streaming=bool(method.server_streaming),
+            http=options.Extensions[annotations_pb2.http] if has_rule else None,
+        )
+
+    def _key_fields_of(self, type_name: str) -> tuple[str, ...]:
+        found = self._key_fields.get(type_name)
+        if found is None:
+            message = self._messages.get(type_name, DescriptorProto())
+            found = tuple(field.name for field in message.field if _is_key(field.options))
+            self._key_fields[type_name] = found
+        return found
 
 
 def _method_options(file: FileDescriptorProto, service: str) -> dict[str, MethodOptions]:
@@ -183,33 +251,15 @@ def _method_options(file: FileDescriptorProto, service: str) -> dict[str, Method
     return {method.name: method.options for method in found.method}
 
 
-def _method(
-    method: MethodDescriptor, options: MethodOptions, messages: Mapping[str, DescriptorProto]
-) -> DeployedMethod:
-    has_rule = options.HasExtension(annotations_pb2.http)
-    return DeployedMethod(
-        name=str(method.name),
-        descriptor=method,
-        input_class=GetMessageClass(method.input_type),
-        output_class=GetMessageClass(method.output_type),
-        input_type_url=MESSAGE_PREFIX + method.input_type.full_name,
-        output_type_url=MESSAGE_PREFIX + method.output_type.full_name,
-        key_fields=_key_fields(messages.get(str(method.input_type.full_name))),
-        client_streaming=bool(method.client_streaming),
-        server_streaming=bool(method.server_streaming),
-        http=options.Extensions[annotations_pb2.http] if has_rule else None,
-    )
-
-
-def _key_fields(message: DescriptorProto | None) -> tuple[str, ...]:
-    if message is None:
-        return ()
-    return tuple(field.name for field in message.field if _is_key(field.options))
-
-
 def _is_key(options: FieldOptions) -> bool:
     # The generated stubs type an extension as a plain field descriptor.
     extensions: Mapping[object, bool] = options.Extensions  # type: ignore[assignment]
     return (
         extensions[entity_key_pb2.entity_key] or extensions[legacy_entity_key_pb2.legacy_entity_key]
     )
+
+
+def _raise_if(faults: Iterable[str]) -> None:
+    found = tuple(faults)
+    if found:
+        raise InvalidSpec(*found)

@@ -8,6 +8,7 @@ same meaning). Several fields are joined with "-" in the order in which the mess
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import pack
 
 from google.protobuf.descriptor import EnumValueDescriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -86,14 +87,39 @@ def _text_of(field: FieldDescriptor) -> Callable[[Message], str]:
     name = field.name
     match field.type:
         case FieldDescriptor.TYPE_STRING:
-            return lambda message: str(getattr(message, name))
+            return _string_of(field)
         case FieldDescriptor.TYPE_BOOL:
             return lambda message: "true" if getattr(message, name) else "false"
         case FieldDescriptor.TYPE_ENUM:
             names = {value.number: value.name for value in _values_of(field)}
             return lambda message: names.get(getattr(message, name), str(getattr(message, name)))
+        case FieldDescriptor.TYPE_FLOAT:
+            return lambda message: _shortest(getattr(message, name))
         case _:
             return lambda message: str(getattr(message, name))
+
+
+def _string_of(field: FieldDescriptor) -> Callable[[Message], str]:
+    name, place = field.name, field.full_name
+
+    def text(message: Message) -> str:
+        value = getattr(message, name)
+        # The older syntax lets any bytes pass as text, which then come out as bytes.
+        if value.__class__ is not str:
+            raise MalformedRequest(f"the entity key {place} is not valid UTF-8")
+        return value
+
+    return text
+
+
+def _shortest(value: float) -> str:
+    """Return the shortest text of a number that has 32 bits on the wire."""
+    wire = pack("f", value)
+    for digits in (6, 7, 8):
+        shorter = float(f"{value:.{digits}g}")
+        if pack("f", shorter) == wire:
+            return repr(shorter)
+    return repr(float(f"{value:.9g}"))
 
 
 def _values_of(field: FieldDescriptor) -> list[EnumValueDescriptor]:

@@ -1,0 +1,3 @@
+"""Doubles of what stands around a runtime: user functions, kinds, engines, links."""
+
+from __future__ import annotations
