@@ -104,6 +104,7 @@ class RateLimitedEntity(EntityDefinition):
 
     def validate(self) -> None:
         self._commands.check_none_streams()
+        self._commands.check_all_keyed()
         self._commands.check_all_handled()
 
     def command(self, name: str) -> CommandMethod:

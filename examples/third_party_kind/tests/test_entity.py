@@ -12,6 +12,7 @@ from acme_ratelimit.ratelimit_pb2 import Terms
 from quotas.quotas_pb2 import Quota
 from serving import QUOTAS, quotas
 
+from cloudstate import entity_pb2
 from cloudstate_core.errors import RegistrationError
 
 
@@ -60,4 +61,12 @@ def test_a_method_without_handler_is_an_error_before_anything_is_served() -> Non
         return Quota()
 
     with pytest.raises(RegistrationError, match="no command handler for Show"):
+        entity.validate()
+
+
+def test_a_method_that_does_not_say_whose_bucket_it_takes_from_is_refused() -> None:
+    discovery = entity_pb2.DESCRIPTOR.services_by_name["EntityDiscovery"]
+    entity = RateLimitedEntity(discovery, capacity=1, refill_per_s=1)
+
+    with pytest.raises(RegistrationError, match="no entity key in the message of discover"):
         entity.validate()
