@@ -106,6 +106,9 @@ class CommandContext:
             command: Name of its method.
             message: The method's request.
             metadata: Headers for it.
+
+        Raises:
+            AnyError: If the descriptor has no such method, or the request cannot be packed.
         """
         self.check_usable()
         if self.forwarded is not None:
@@ -114,7 +117,9 @@ class CommandContext:
             self.forwarded = target
             return
         self.forwarded = Forward(
-            service_name=_service_name(target), command_name=command, payload=encode(message)
+            service_name=_service_name(target, command),
+            command_name=command,
+            payload=encode(message),
         )
         if metadata is not None:
             self.forwarded.metadata.CopyFrom(metadata.to_wire())
@@ -153,13 +158,16 @@ class CommandContext:
             message: The method's request.
             synchronous: Whether the client waits until the effect is done.
             metadata: Headers for it.
+
+        Raises:
+            AnyError: If the descriptor has no such method, or the request cannot be packed.
         """
         self.check_usable()
         if isinstance(target, SideEffect):
             self.side_effects.append(target)
             return
         side_effect = SideEffect(
-            service_name=_service_name(target),
+            service_name=_service_name(target, command),
             command_name=command,
             payload=encode(message),
             synchronous=synchronous,
@@ -198,5 +206,12 @@ class CommandContext:
             )
 
 
-def _service_name(target: str | ServiceDescriptor) -> str:
-    return target if isinstance(target, str) else str(target.full_name)
+def _service_name(target: str | ServiceDescriptor, command: str) -> str:
+    if isinstance(target, str):
+        return target
+    if command not in target.methods_by_name:
+        raise AnyError(
+            f"service {target.full_name} has no command {command!r}; it has "
+            f"{', '.join(sorted(target.methods_by_name))}"
+        )
+    return str(target.full_name)
