@@ -41,4 +41,4 @@ class SqliteSettings:
     reader_threads: Annotated[int, Between(1, 64)] = 2
     remembered_entities: Annotated[int, Between(1, 10_000_000)] = 20_000
     index_after_events: Annotated[int, Between(1, 1_000_000)] = 4000
-    checkpoint_after_pages: Annotated[int, Between(1, 1_000_000)] = 4000
+    checkpoint_after_pages: Annotated[int, Between(1, 1_000_000)] = 2000

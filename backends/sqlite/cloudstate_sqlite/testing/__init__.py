@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from cloudstate_sqlite.testing.failing_disk import FailingDisk
+from cloudstate_sqlite.testing.power_cut import PowerCutDisk
 
-__all__ = ["FailingDisk"]
+__all__ = ["FailingDisk", "PowerCutDisk"]
