@@ -5,7 +5,6 @@ python -m bench.echo_servers grpc|http       prints `127.0.0.1:PORT` and serves 
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 

@@ -109,7 +109,7 @@ async def kill_again_and_again(
 
 async def judge(acknowledged: Acknowledged, data_dir: Path) -> Verdict:
     """Compare what was promised with what is on disk."""
-    from shoppingcart.domain_pb2 import ItemAdded  # noqa: PLC0415  # found beside the example
+    from shoppingcart.domain_pb2 import ItemAdded  # found beside the example
 
     stored_count, lost, doubled, gaps = 0, [], [], []
     backend = SqliteBackend()
@@ -126,7 +126,7 @@ async def judge(acknowledged: Acknowledged, data_dir: Path) -> Verdict:
     return Verdict(acknowledged.count(), stored_count, lost, doubled, gaps)
 
 
-async def _all_events(store, key):  # noqa: ANN001, ANN202  # the store's own types
+async def _all_events(store, key):  # the store's own types
     found: list = []
     while page := await store.events(key, after=len(found), limit=1000):
         found += page
@@ -148,8 +148,8 @@ async def _load(
 
 async def _client(port: int, name: str, acknowledged: Acknowledged) -> None:
     """Add numbered products, one after another, to an own cart and to the shared one."""
-    from shoppingcart.shoppingcart_pb2 import AddLineItem  # noqa: PLC0415
-    from shoppingcart.shoppingcart_pb2_grpc import ShoppingCartStub  # noqa: PLC0415
+    from shoppingcart.shoppingcart_pb2 import AddLineItem
+    from shoppingcart.shoppingcart_pb2_grpc import ShoppingCartStub
 
     own = name.partition("-")[2]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

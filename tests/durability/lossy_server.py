@@ -28,16 +28,16 @@ class AnsweringBeforeStoring(SqliteBackend):
 
     name = "lossy"
 
-    def open(self, settings, data_dir, clock):  # noqa: ANN001, ANN201
+    def open(self, settings, data_dir, clock):
         return _Opened(super().open(settings, data_dir, clock))
 
 
 class _Opened:
-    def __init__(self, inner) -> None:  # noqa: ANN001
+    def __init__(self, inner) -> None:
         self._inner = inner
         self._later: set[asyncio.Task] = set()
 
-    async def __aenter__(self):  # noqa: ANN204
+    async def __aenter__(self):
         store = await self._inner.__aenter__()
         write = store.commit
 
