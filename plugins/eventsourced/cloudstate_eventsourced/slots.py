@@ -51,14 +51,11 @@ class Slots:
         Raises:
             RegistrationError: If its annotations do not tell.
         """
-        storable: set[type] = {
-            parameter.annotation
-            for parameter in signature_of(function).parameters.values()
-            if _can_be_stored(parameter.annotation)
-        }
+        asked = (each.annotation for each in signature_of(function).parameters.values())
+        storable: list[type] = list(dict.fromkeys(each for each in asked if _can_be_stored(each)))
         # A snapshot may be of the state's own type.
         others = [each for each in storable if not same_type(each, self._state_type)]
-        found = others or list(storable)
+        found = others or storable
         if len(found) != 1:
             raise RegistrationError(
                 f"{describe(function)}: expected one parameter annotated with the snapshot's type, "
