@@ -100,7 +100,7 @@ class Scribe:
         try:
             if self._ledger is not None and self._upkeep is not None:
                 self._upkeep.index()
-                self._upkeep.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._upkeep.empty_log()
         except Exception as error:
             # All that was answered is in the write-ahead log, and is read from there next time.
             _log.warning("store_closed_without_checkpoint", reason=str(error))

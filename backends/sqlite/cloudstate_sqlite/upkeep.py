@@ -35,7 +35,7 @@ class Upkeep:
         if self._ledger.tail_events >= self._index_after_events:
             self.index()
         if self._pages_logged() >= self._next_checkpoint_pages:
-            self.checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self.checkpoint()
 
     def index(self) -> None:
         """Enter all events of the tail into the indexes, in one transaction."""
@@ -49,10 +49,10 @@ class Upkeep:
         # Readers that begin from here on find everything in the indexes.
         ledger.recent.keys = set()
 
-    def checkpoint(self, mode: int) -> None:
+    def checkpoint(self) -> None:
         """Copy what is in the log into the file. Nothing is lost if that does not succeed."""
         try:
-            logged, copied = self._ledger.connection.wal_checkpoint(mode=mode)
+            logged, copied = self._ledger.connection.wal_checkpoint()
         except (apsw.FullError, apsw.BusyError) as error:
             _log.warning("checkpoint_postponed", reason=str(error))
             logged, copied = 1, 0
@@ -61,6 +61,12 @@ class Upkeep:
         is_complete = copied == logged
         self._ledger.connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)
         self._next_checkpoint_pages = self._checkpoint_after_pages // (1 if is_complete else 4)
+
+    def empty_log(self) -> None:
+        """Copy all that is in the log into the file, and let the log be removed on closing."""
+        connection = self._ledger.connection
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
     def _pages_logged(self) -> int:
         pages, _ = self._ledger.connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
