@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from cloudstate.event_sourced_pb2 import (
     EventSourcedInit,
@@ -46,6 +46,9 @@ HANDLE: Rpc[EventSourcedStreamIn, EventSourcedStreamOut] = Rpc(
 #: Events read from the store at a time: enough that the way there costs little for each, few
 #: enough that a long history does not fill memory.
 REPLAY_PAGE_EVENTS = 500
+
+#: How long the reason for which a stream has ended may be on its way, in seconds.
+_LAST_WORDS_TIMEOUT_S = 1.0
 
 
 class EventSourcedEngine:
@@ -123,26 +126,19 @@ class EventSourcedEngine:
         try:
             return ReplyArrived(await self._stream.ask(message, self._host.relay_timeout_s))
         except TimeoutError:
-            raise self._too_slow() from None
-        except UserFunctionUnavailable:
-            return await self._last_words()
+            raise DeadlineExceeded(
+                f"the user function did not answer within {self._host.relay_timeout_s:g} s"
+            ) from None
+        except UserFunctionUnavailable as gone:
+            return await self._last_words(gone)
 
-    async def _send(self, messages: Iterable[EventSourcedStreamIn]) -> None:
+    async def _last_words(self, gone: UserFunctionUnavailable) -> ReplyArrived:
+        """Return why the user function has ended the stream, if it said so; raise `gone` if not."""
         try:
-            async with self._host.clock.timeout(self._host.relay_timeout_s):
-                for message in messages:
-                    await self._stream.send(message)
+            async with self._host.clock.timeout(_LAST_WORDS_TIMEOUT_S):
+                return ReplyArrived(await self._stream.receive())
         except TimeoutError:
-            raise self._too_slow() from None
-
-    async def _last_words(self) -> ReplyArrived:
-        """Return why the user function has ended the stream; raise again if it did not say."""
-        return ReplyArrived(await self._stream.receive())
-
-    def _too_slow(self) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"the user function did not answer within {self._host.relay_timeout_s:g} s"
-        )
+            raise gone from None
 
     async def _append(self, append: Append) -> None:
         writes: tuple[Write, ...] = (AppendEvents(append.expected_sequence, append.events),)
@@ -163,24 +159,24 @@ class EventSourcedEngine:
             init.snapshot.snapshot_sequence = start.sequence
             init.snapshot.snapshot.CopyFrom(start.snapshot)
         try:
-            await self._send((EventSourcedStreamIn(init=init),))
-        except UserFunctionUnavailable:
-            return await self._last_words()
+            await self._stream.send(EventSourcedStreamIn(init=init))
+        except UserFunctionUnavailable as gone:
+            return await self._last_words(gone)
         return InitSent()
 
     async def _replay(self, after: int) -> Replayed | ReplyArrived:
-        sequence = after
+        sequence, send = after, self._stream.send
         while True:
             page = await self._host.store.events(
                 self._key, after=sequence, limit=REPLAY_PAGE_EVENTS
             )
-            if not page:
-                return Replayed(sequence)
             try:
-                await self._send(map(_event_message, page))
-            except UserFunctionUnavailable:
-                return await self._last_words()
-            sequence = page[-1].sequence
+                for event in page:
+                    await send(_event_message(event))
+            except UserFunctionUnavailable as gone:
+                return await self._last_words(gone)
+            if page:
+                sequence = page[-1].sequence
             if len(page) < REPLAY_PAGE_EVENTS:
                 return Replayed(sequence)
 
