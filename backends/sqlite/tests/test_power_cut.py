@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -47,14 +46,6 @@ CUTS_PER_OPERATION = int(os.environ.get("POWER_CUTS_PER_OPERATION", "3"))
 
 History = list[list[object]]
 Image = dict[Path, bytes]
-
-
-@pytest.fixture
-def memory_dir() -> Iterator[Path]:
-    """A directory where a sync takes no time: what is tested is what SQLite asks for."""
-    shared_memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared_memory if shared_memory.is_dir() else None) as name:
-        yield Path(name)
 
 
 @dataclass
