@@ -110,11 +110,13 @@ class Distribution:
         folder: From the root of the checkout.
         name: On the package index.
         requires: The distributions it depends on, by canonical name.
+        extras: Those that its extras add.
     """
 
     folder: PurePosixPath
     name: str
     requires: frozenset[str]
+    extras: frozenset[str] = frozenset()
 
     @property
     def package(self) -> str:
@@ -130,8 +132,17 @@ def distributions(root: Path) -> list[Distribution]:
 
 def distribution(root: Path, folder: str) -> Distribution:
     project = tomllib.loads((root / folder / "pyproject.toml").read_text())["project"]
-    requires = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
-    return Distribution(PurePosixPath(folder), project["name"], frozenset(requires))
+    added = [text for texts in project.get("optional-dependencies", {}).values() for text in texts]
+    return Distribution(
+        PurePosixPath(folder),
+        project["name"],
+        requires=canonical_names(project["dependencies"]),
+        extras=canonical_names(added),
+    )
+
+
+def canonical_names(requirements: list[str]) -> frozenset[str]:
+    return frozenset(canonicalize_name(Requirement(text).name) for text in requirements)
 
 
 def first_party_imports(source: Source, packages: set[str]) -> Iterator[str]:
@@ -161,7 +172,7 @@ def is_at_top_level(source: Source, node: ast.AST) -> bool:
 
 def undeclared_imports(source: Source, owner: Distribution, core: Distribution) -> Iterator[str]:
     """Imports of foreign packages that neither the distribution nor the core depends on."""
-    allowed = owner.requires | core.requires
+    allowed = owner.requires | owner.extras | core.requires
     providers = packages_distributions()
     for node, name in source.imports():
         package = name.split(".")[0]
