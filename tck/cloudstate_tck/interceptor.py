@@ -103,7 +103,8 @@ class _Interceptor(grpc.GenericRpcHandler):
         try:
             await _return(call, context, recording)
         except asyncio.CancelledError:
-            recording.incoming_ended("cancelled")
+            # gRPC ends the requests as if they were complete; only this tells a cancelled call.
+            recording.outgoing_ended("cancelled by the proxy")
             raise
         finally:
             call.cancel()

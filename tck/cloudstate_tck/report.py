@@ -75,7 +75,7 @@ class Report:
 
     def start(self, examined: str, count: int) -> None:
         """Say what is examined."""
-        self._console.print(Text(f"{count} cases · {examined}", "bold"))
+        self._console.print(Text(f"{count} cases · {examined}", "bold"), soft_wrap=True)
 
     def running(self, case: Case) -> AbstractContextManager[object]:
         """Return what shows, on a terminal only, that a case is running."""

@@ -58,6 +58,10 @@ class Activation:
         message = await self._call.read()
         return EventSourcedStreamOut() if message is grpc.aio.EOF else message
 
+    def cut(self) -> None:
+        """End the stream without waiting for the user function."""
+        self._call.cancel()
+
     async def complete(self) -> None:
         """Half-close and read to the end, unless the stream is over anyhow."""
         if self._call.done():
@@ -191,12 +195,12 @@ class ScriptedProxy:
             await activation.complete()
 
     async def aclose(self) -> None:
-        """Complete every stream."""
+        """Cut every stream."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for service, entity_id in list(self._active):
-            await self.passivate(service, entity_id)
+        for activation in self._active.values():
+            activation.cut()
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
