@@ -96,7 +96,7 @@ async def _latency(handler: CommandHandler) -> float:
 
 
 async def _replay(handler: CommandHandler, store: StateStore) -> float:
-    from shoppingcart.domain_pb2 import ItemAdded, LineItem  # noqa: PLC0415  # beside the example
+    from shoppingcart.domain_pb2 import ItemAdded, LineItem  # beside the example
 
     event = ItemAdded(item=LineItem(productId="socks", name="Socks", quantity=1))
     packed = Any(
@@ -114,7 +114,7 @@ async def _replay(handler: CommandHandler, store: StateStore) -> float:
 
 
 def _get_cart(user: str) -> Any:
-    from shoppingcart.shoppingcart_pb2 import GetShoppingCart  # noqa: PLC0415  # as above
+    from shoppingcart.shoppingcart_pb2 import GetShoppingCart  # as above
 
     message = GetShoppingCart(user_id=user)
     return Any(

@@ -37,7 +37,7 @@ async def _serve_grpc() -> None:
     await server.wait_for_termination()
 
 
-async def _application(scope, receive, send) -> None:  # noqa: ANN001  # as ASGI says
+async def _application(scope, receive, send) -> None:  # as ASGI says
     del scope
     body = (await receive())["body"]
     await send(
@@ -54,7 +54,7 @@ async def _application(scope, receive, send) -> None:  # noqa: ANN001  # as ASGI
 
 
 async def _serve_http() -> None:
-    import uvicorn  # noqa: PLC0415  # only this server needs it
+    import uvicorn  # only this server needs it
 
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)

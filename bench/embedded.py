@@ -30,7 +30,7 @@ SERVICE = "com.example.shoppingcart.ShoppingCart"
 
 def add_item(user: str) -> Request:
     """Return a command that appends one event."""
-    from shoppingcart.shoppingcart_pb2 import AddLineItem  # noqa: PLC0415  # path set above
+    from shoppingcart.shoppingcart_pb2 import AddLineItem  # path set above
 
     message = AddLineItem(user_id=user, product_id="socks", name="Socks", quantity=1)
     return Request(
@@ -46,7 +46,7 @@ def add_item(user: str) -> Request:
 @asynccontextmanager
 async def embedded_cart(store_name: str) -> AsyncIterator[tuple[CommandHandler, StateStore]]:
     """Open runtime and cart over a store; yield the first handler and the store."""
-    from shoppingcart.shopping_cart_entity import entity  # noqa: PLC0415  # path set above
+    from shoppingcart.shopping_cart_entity import entity  # path set above
 
     plugins = load_plugins()
     backend = plugins.stores[store_name]
