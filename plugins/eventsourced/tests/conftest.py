@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,15 @@ import structlog
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent.parent
 sys.path += [str(HERE), str(CHECKOUT / "examples" / "shopping_cart")]
+
+
+from served import LINKS, Serve, serve  # noqa: E402
+
+
+@pytest.fixture(params=LINKS)
+def serving(request: pytest.FixtureRequest) -> Serve:
+    """Serves a desk over each of the links."""
+    return partial(serve, request.param)
 
 
 @pytest.fixture
