@@ -123,6 +123,30 @@ class RaceCases(StoreContractSetting):
         assert await data_of(store, key("late")) == [b"first"]
         assert await data_of(store, key("other")) == [b"c"]
 
+    async def test_a_reader_sees_all_that_was_answered_before_it_asked(
+        self, store: StateStore
+    ) -> None:
+        answered = 0
+
+        async def write() -> None:
+            nonlocal answered
+            for sequence in range(3 * _ROUNDS):
+                await append(store, key(), sequence, "x")
+                answered = sequence + 1
+
+        async def read() -> None:
+            while not writer.done():
+                await store.snapshot(key())
+                before = answered
+                assert len(await store.events(key(), after=0, limit=1000)) >= before
+                before = answered
+                assert await store.last_sequence(key()) >= before
+
+        writer = asyncio.create_task(write())
+        await asyncio.gather(read(), read(), writer)
+
+        assert await store.last_sequence(key()) == 3 * _ROUNDS
+
     async def test_a_claim_is_newer_than_all_before(self, store: StateStore) -> None:
         first = await store.claim(ALL_SLICES)
         second = await store.claim([7, 8])

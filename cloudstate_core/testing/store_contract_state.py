@@ -86,6 +86,41 @@ class StateCases(StoreContractSetting):
         assert await store.snapshot(key()) == Snapshot(0, payload(""))
         assert await store.keys("things", limit=10) == [key()]
 
+    @pytest.mark.parametrize("events", [0, 1, 99, 100, 101, 250])
+    async def test_an_entity_is_its_snapshot_and_all_events_after_it(
+        self, store: StateStore, events: int
+    ) -> None:
+        await append(store, key(), 0, "a", "b", "c")
+        await _commit(store, PutSnapshot(2, payload("AB")))
+        for sequence in range(3, events + 3):
+            await append(store, key(), sequence, f"{sequence}")
+
+        for limit in (1000, events + 1, 5):
+            snapshot = await store.snapshot(key())
+            assert snapshot == Snapshot(2, payload("AB"))
+            found = await store.events(key(), after=2, limit=limit)
+            assert [event.sequence for event in found] == [*range(3, events + 4)][:limit]
+
+    @pytest.mark.parametrize("has_snapshot", [False, True])
+    async def test_what_is_written_after_a_snapshot_was_read_is_read_after_it(
+        self, store: StateStore, *, has_snapshot: bool
+    ) -> None:
+        await append(store, key(), 0, "a")
+        if has_snapshot:
+            await _commit(store, PutSnapshot(0, payload("nothing yet")))
+
+        await store.snapshot(key())
+        await append(store, key(), 1, "b")
+        assert [event.sequence for event in await store.events(key(), after=0, limit=9)] == [1, 2]
+
+        await store.snapshot(key())
+        await store.delete(key(), 0)
+        assert await store.events(key(), after=0, limit=9) == []
+
+        await store.snapshot(key())
+        await append(store, key(), 0, "anew")
+        assert await data_of(store, key()) == [b"anew"]
+
     async def test_events_stay_when_a_snapshot_covers_them(self, store: StateStore) -> None:
         await append(store, key(), 0, "a", "b")
 

@@ -26,6 +26,7 @@ from cloudstate_core.errors import (
 from cloudstate_core.store import EntityKey, slice_of
 from cloudstate_core.stores.copies import Events, Message, Note, Payload, Reply, State, Value
 from cloudstate_sqlite import statements
+from cloudstate_sqlite.ahead import Ahead
 from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
 from cloudstate_sqlite.entries import CommitEntry
 from cloudstate_sqlite.rows import SqlValue
@@ -52,10 +53,12 @@ class Recent:
     Attributes:
         keys: The entities that have events in the tail, and perhaps some that have none.
         positions: For each slice, the position of its last event, or a larger one.
+        ahead: What was read ahead.
     """
 
     keys: set[EntityKey] = field(default_factory=set)
     positions: list[int] = field(default_factory=list)
+    ahead: Ahead = field(default_factory=Ahead)
 
 
 @dataclass(slots=True)
@@ -149,6 +152,7 @@ class Ledger:
             self.tail_events += 1
         self.next_event += 1
         self.recent.positions = self.positions
+        self.recent.ahead.clear()
         self._next_entity = 1 + max(
             counters[LAST_ENTITY],
             self.connection.execute("SELECT ifnull(max(entity), 0) FROM entities").get,
@@ -189,6 +193,9 @@ class Ledger:
             if head.in_tail_since != self.indexed_to:
                 head.in_tail_since = self.indexed_to
                 self.recent.keys.add(entry.key)
+        if self.recent.ahead:
+            for entry in entries:
+                self.recent.ahead.forget(entry.key)
         if len(self._heads) > self._remembered_entities:
             self._heads.clear()
 

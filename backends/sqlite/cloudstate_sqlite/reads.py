@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any as Column
 
 import apsw
@@ -20,6 +21,7 @@ from cloudstate_core.store import (
     StoredValue,
 )
 from cloudstate_sqlite import queries
+from cloudstate_sqlite.ahead import MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Page
 from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
 from cloudstate_sqlite.ledger import Recent
 from cloudstate_sqlite.schema import MAX_SEQUENCE, POSITION_BITS
@@ -42,35 +44,58 @@ _MAX_LIMIT = 2**31
 _BEYOND_ALL = b"\xff"
 
 
-def snapshot(connection: apsw.Connection, key: EntityKey) -> Snapshot | None:
+def snapshot(
+    connection: apsw.Connection, recent: Recent, key: EntityKey, page: Page
+) -> Snapshot | None:
+    """Return the snapshot, and fill the page with the events that follow it."""
     row = connection.execute(queries.SNAPSHOT, _names(key)).fetchone()
     if row is None:
+        _read_ahead(connection, recent, key, page)
         return None
     sequence, type_url, payload, total = row
     if total != checksum(key_checksum(key), sequence, type_url.encode(), payload):
         raise _damaged(key, f"the snapshot of sequence {sequence}")
+    page.after = sequence
+    _read_ahead(connection, recent, key, page)
     return Snapshot(sequence, Any(type_url=type_url, value=payload))
 
 
 def events(
     connection: apsw.Connection, recent: Recent, key: EntityKey, after: int, limit: int
 ) -> list[StoredEvent]:
+    return list(_events(connection, recent, key, after, limit))
+
+
+def _events(
+    connection: apsw.Connection, recent: Recent, key: EntityKey, after: int, limit: int
+) -> Iterator[StoredEvent]:
     if after >= MAX_SEQUENCE:
-        return []
+        return
     query = queries.EVENTS_WITH_TAIL if key in recent.keys else queries.EVENTS
     bindings = {**_names(key), "after": after, "limit": min(limit, _MAX_LIMIT)}
     start, expected = key_checksum(key), after
-    found = []
-    for sequence, type_url, payload, unix_time_s, metadata, total in connection.execute(
-        query, bindings
-    ):
-        expected += 1
-        if sequence != expected or total != event_checksum(
-            start, sequence, unix_time_s, type_url, payload, metadata
-        ):
-            raise _damaged(key, f"event {expected}")
-        found.append(StoredEvent(sequence, Any(type_url=type_url, value=payload)))
-    return found
+    with closing(connection.execute(query, bindings)) as rows:
+        for sequence, type_url, payload, unix_time_s, metadata, total in rows:
+            expected += 1
+            if sequence != expected or total != event_checksum(
+                start, sequence, unix_time_s, type_url, payload, metadata
+            ):
+                raise _damaged(key, f"event {expected}")
+            yield StoredEvent(sequence, Any(type_url=type_url, value=payload))
+
+
+def _read_ahead(connection: apsw.Connection, recent: Recent, key: EntityKey, page: Page) -> None:
+    found, size_bytes = [], 0
+    try:
+        for event in _events(connection, recent, key, page.after, MAX_PAGE_EVENTS):
+            found.append(event)
+            size_bytes += len(event.payload.value)
+            if size_bytes > MAX_PAGE_BYTES:
+                return
+    except CorruptState:
+        # Said to whoever asks for the events.
+        return
+    page.events = found
 
 
 def last_sequence(connection: apsw.Connection, recent: Recent, key: EntityKey) -> int:

@@ -208,6 +208,8 @@ def _run_job(job: Job[Any], ledger: Ledger) -> None:
         ledger.connection.execute("ROLLBACK")
         return
     ledger.connection.execute("COMMIT")
+    # A job may have erased an entity.
+    ledger.recent.ahead.clear()
 
 
 def _fail(entries: Sequence[Entry[Any]], error: Callable[[], Exception]) -> None:

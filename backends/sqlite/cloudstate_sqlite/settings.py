@@ -23,7 +23,8 @@ class SqliteSettings:
         max_batch_commits: Most commits that share one sync.
         max_batch_bytes: A batch that holds this much takes no further commit.
         cache_bytes: Memory for pages of the file, for the writer and for each reader.
-        reader_threads: How many reads run at a time.
+        reader_threads: How many reads run at a time. With more than one they wait for each other to
+            get at the interpreter, and take twice as long; but a long read holds up no short one.
         remembered_entities: For how many entities the last sequence is kept in memory; for others
             it is read with their next commit.
         index_after_events: How many events are written before they are entered into the indexes,
@@ -38,7 +39,7 @@ class SqliteSettings:
     max_batch_commits: Annotated[int, Between(1, 10_000)] = 256
     max_batch_bytes: Annotated[int, Between(1, 1024**3)] = 16 * 1024 * 1024
     cache_bytes: Annotated[int, Between(1024**2, 64 * 1024**3)] = 16 * 1024 * 1024
-    reader_threads: Annotated[int, Between(1, 64)] = 2
+    reader_threads: Annotated[int, Between(1, 64)] = 1
     remembered_entities: Annotated[int, Between(1, 10_000_000)] = 20_000
     index_after_events: Annotated[int, Between(1, 1_000_000)] = 4000
     checkpoint_after_pages: Annotated[int, Between(1, 1_000_000)] = 2000

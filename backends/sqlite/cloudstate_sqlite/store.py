@@ -53,10 +53,16 @@ class SqliteStore(StateStore):
         await self._writer.submit(CommitEntry(commit, self._clock.unix_time_s()))
 
     async def snapshot(self, key: EntityKey) -> Snapshot | None:
-        return await self._readers.read(partial(reads.snapshot, key=key))
+        page = self._recent.ahead.begin(key)
+        return await self._readers.read(
+            partial(reads.snapshot, recent=self._recent, key=key, page=page)
+        )
 
     async def events(self, key: EntityKey, *, after: int, limit: int) -> list[StoredEvent]:
         check_page(limit=limit, after=after)
+        page = self._recent.ahead.take(key, after=after, limit=limit)
+        if page is not None:
+            return page
         return await self._readers.read(
             partial(reads.events, recent=self._recent, key=key, after=after, limit=limit)
         )

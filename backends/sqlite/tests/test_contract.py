@@ -20,7 +20,7 @@ class TestSqliteStore(StateStoreContract):
 
     @pytest.fixture
     def open_store(self, tmp_path: Path, faults: FailingDisk) -> OpenStore:
-        settings = SqliteSettings(checkpoint_after_pages=50)
+        settings = SqliteSettings(checkpoint_after_pages=50, reader_threads=2)
         return lambda: open_store(settings, tmp_path, SystemClock(), vfs=faults.name)
 
 
@@ -34,7 +34,6 @@ class TestSqliteStoreThatIndexesAllTheTime(StateStoreContract):
             checkpoint_after_pages=20,
             remembered_entities=2,
             max_batch_commits=7,
-            reader_threads=1,
         )
         return lambda: open_store(settings, tmp_path, SystemClock())
 

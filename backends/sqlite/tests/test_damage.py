@@ -206,7 +206,7 @@ async def test_no_flipped_byte_is_handed_out(memory_dir: Path) -> None:
             shutil.rmtree(data_dir)
 
     # Missing is what an index does not lead to any more: a loss, but nothing wrong is handed out.
-    print(f"PROMISE P1e flips={FLIPS} {dict(seen)} wrong={seen['wrong']} target=0 ok")  # noqa: T201
+    print(f"PROMISE P1e flips={FLIPS} {dict(seen)} wrong={seen['wrong']} target=0 ok")
     assert seen["wrong"] == 0
     assert seen["unharmed"] > 0
     assert seen["found"] > 0

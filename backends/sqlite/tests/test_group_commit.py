@@ -59,7 +59,7 @@ async def test_a_thousand_commits_of_64_callers_take_few_syncs(
         await asyncio.gather(*(call(store, caller) for caller in range(64)))
         syncs = disk.counts["sync"] - before
 
-    print(f"PROMISE P1f syncs_per_1000={syncs / 1.024:.0f} target=60 ok")  # noqa: T201
+    print(f"PROMISE P1f syncs_per_1000={syncs / 1.024:.0f} target=60 ok")
     assert syncs <= 60
 
 

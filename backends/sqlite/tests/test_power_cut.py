@@ -36,7 +36,7 @@ from cloudstate_sqlite.testing import PowerCutDisk
 
 pytestmark = pytest.mark.timeout(600)
 
-SETTINGS = SqliteSettings(index_after_events=12, checkpoint_after_pages=25, reader_threads=1)
+SETTINGS = SqliteSettings(index_after_events=12, checkpoint_after_pages=25)
 SEED = 20_240_229
 BATCHES = 30
 AT_A_TIME = 16
@@ -211,7 +211,7 @@ async def test_the_loss_is_found_if_syncs_are_left_out(
         recording, memory_dir / "cut", history, per_operation=1, until=has_lost
     )
 
-    print(f"CONTROL: synchronous={synchronous} {dict(verdicts)}")  # noqa: T201
+    print(f"CONTROL: synchronous={synchronous} {dict(verdicts)}")
     assert verdicts["acked_lost"] >= 10
 
 
@@ -284,7 +284,7 @@ async def test_the_loss_is_found_if_the_log_is_not_written_anew_after_a_failed_s
 
     verdicts = await count_losses_after_a_failing_sync(memory_dir)
 
-    print(f"CONTROL: log not written anew {dict(verdicts)}")  # noqa: T201
+    print(f"CONTROL: log not written anew {dict(verdicts)}")
     assert verdicts["acked_lost"] + verdicts["corrupt"] > 0
 
 
@@ -292,4 +292,4 @@ def report(promise: str, verdicts: Counter[str]) -> None:
     bad = {name: verdicts[name] for name in ("corrupt", "acked_lost", "torn")}
     figures = " ".join(f"{name}={number}" for name, number in bad.items())
     outcome = "FAIL" if any(bad.values()) else "ok"
-    print(f"PROMISE {promise} cuts={verdicts.total()} {figures} target=0 {outcome}")  # noqa: T201
+    print(f"PROMISE {promise} cuts={verdicts.total()} {figures} target=0 {outcome}")
