@@ -1,8 +1,7 @@
 """A server between a proxy and a user function that passes everything on and records it.
 
-Every method is served, and called, as a stream in both directions: on the wire a unary call is a
-stream of one message. So a protocol that this suite does not know is passed on as well, and
-recorded as bytes.
+Every method is served, and called, as a stream of bytes in both directions. So a protocol that
+this suite does not know is passed on as well, and recorded as bytes.
 """
 
 from __future__ import annotations
@@ -18,98 +17,65 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
-from cloudstate_core.errors import ConfigurationError
 from cloudstate_tck.function_client import CHANNEL_OPTIONS
 from cloudstate_tck.protocol import DISCOVER, METHODS, REPORT_ERROR
 from cloudstate_tck.recorder import Connection, Ended, Recorder
+from cloudstate_tck.servers import StreamHandlers, serving
 
-__all__ = ["SERVER_OPTIONS", "bind", "intercepting"]
-
-SERVER_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # A second suite on the same port must be an error, not half of the connections.
-    ("grpc.so_reuseport", 0),
-)
+__all__ = ["intercepting"]
 
 #: Metadata that belongs to one hop and is made anew for the next.
 HOP_METADATA = ("user-agent", "grpc-", "te", "content-type", ":")
 
 
-def bind(server: grpc.aio.Server, address: str) -> str:
-    """Bind a server and return its address, with the port that was chosen if it was 0.
-
-    Raises:
-        ConfigurationError: If the address cannot be bound. Nothing is served.
-    """
-    host = address.rpartition(":")[0]
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError:
-        port = 0
-    if not port:
-        raise ConfigurationError(
-            f"cannot listen on {address!r}: expected HOST:PORT of this machine that nobody uses"
-        )
-    return f"{host}:{port}"
-
-
 @asynccontextmanager
-async def intercepting(
-    recorder: Recorder, *, listen: str, function: str, grace_s: float = 0.0
-) -> AsyncIterator[str]:
+async def intercepting(recorder: Recorder, *, listen: str, function: str) -> AsyncIterator[str]:
     """Stand between a proxy and a user function; gives the address for the proxy.
 
     Args:
         recorder: Where everything is kept.
         listen: `HOST:PORT` for the proxy to call; port 0 for any.
         function: `HOST:PORT` of the user function.
-        grace_s: How long open streams may go on at the end, in seconds.
 
     Raises:
         ConfigurationError: If the address cannot be bound.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    address = bind(server, listen)
     async with grpc.aio.insecure_channel(function, options=CHANNEL_OPTIONS) as channel:
-        server.add_generic_rpc_handlers([_Interceptor(channel, recorder)])
-        await server.start()
-        try:
+        handlers = StreamHandlers(partial(_intercept, channel, recorder))
+        async with serving(handlers, listen) as address:
             yield address
-        finally:
-            await server.stop(grace_s)
 
 
-class _Interceptor(grpc.GenericRpcHandler):
-    """Serve every method there is."""
+async def _intercept(
+    channel: grpc.aio.Channel,
+    recorder: Recorder,
+    path: str,
+    requests: AsyncIterator[bytes],
+    context: Any,
+) -> None:
+    recording = _recording(recorder, path)
+    call: Any = channel.stream_stream(path)(metadata=_passed_on(context))
+    forwarding = asyncio.create_task(_forward(requests, call, recording))
+    try:
+        await _return(call, context, recording)
+    except asyncio.CancelledError:
+        # gRPC ends the requests as if they were complete; only this tells a cancelled call.
+        recording.outgoing_ended("cancelled by the proxy")
+        raise
+    finally:
+        call.cancel()
+        forwarding.cancel()
+        await asyncio.wait([forwarding])
 
-    def __init__(self, channel: grpc.aio.Channel, recorder: Recorder) -> None:
-        self._channel = channel
-        self._recorder = recorder
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-        path = details.method
-        return grpc.stream_stream_rpc_method_handler(partial(self._handle, path))
-
-    async def _handle(self, path: str, requests: AsyncIterator[bytes], context: Any) -> None:
-        if path == DISCOVER.path:
-            recording: _Recording = _RecordingDiscovery(self._recorder)
-        elif path == REPORT_ERROR.path:
-            recording = _RecordingReport(self._recorder)
-        else:
-            recording = _RecordingConnection(path, self._recorder.opened(path))
-        call: Any = self._channel.stream_stream(path)(metadata=_passed_on(context))
-        forwarding = asyncio.create_task(_forward(requests, call, recording))
-        try:
-            await _return(call, context, recording)
-        except asyncio.CancelledError:
-            # gRPC ends the requests as if they were complete; only this tells a cancelled call.
-            recording.outgoing_ended("cancelled by the proxy")
-            raise
-        finally:
-            call.cancel()
-            forwarding.cancel()
-            await asyncio.wait([forwarding])
+def _recording(recorder: Recorder, path: str) -> _Recording:
+    match path:
+        case DISCOVER.path:
+            return _RecordingDiscovery(recorder)
+        case REPORT_ERROR.path:
+            return _RecordingReport(recorder)
+        case _:
+            return _RecordingConnection(path, recorder.opened(path))
 
 
 def _passed_on(context: Any) -> list[tuple[str, str | bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -151,6 +151,8 @@ async def examining_hostile_proxy(
         examination = Examination(conditions, hostile.spec, hostile=hostile)
         proxy = await stack.enter_async_context(start_proxy(hostile.address))
         examination.proxy = await _meet(stack, proxy, examination)
+        # A proxy that has served before may not have noticed yet that somebody is there again.
+        await _wait(hostile.discovered, _discovery_pause_s(conditions))
         yield examination
 
 
@@ -160,7 +162,7 @@ async def _meet_intercepted(
     examination.proxy = await _meet(stack, address, examination)
     # A proxy that had discovered before the suite listened may not do so again; the case about
     # discovery says so, and the others can do without.
-    within_s = min(DISCOVERY_PAUSE_S, examination.conditions.startup_timeout_s)
+    within_s = _discovery_pause_s(examination.conditions)
     discovery = await recorder.discovery(within_s=within_s)
     if discovery is not None:
         examination.proxy_info, examination.spec = discovery.proxy_info, discovery.spec
@@ -175,9 +177,18 @@ async def _meet(
         ProxyClient(address.grpc, address.http, patience_s=conditions.patience_s)
     )
     await proxy.wait_until_it_answers(within_s=conditions.startup_timeout_s)
-    try:
-        async with asyncio.timeout(min(DISCOVERY_PAUSE_S, conditions.startup_timeout_s)):
+    # If it does not in time, the cases say what is missing.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_discovery_pause_s(conditions)):
             await proxy.wait_until_it_serves(examination.services)
-    except TimeoutError:
-        pass  # the cases say what is missing
     return proxy
+
+
+async def _wait(event: asyncio.Event, within_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+
+
+def _discovery_pause_s(conditions: Conditions) -> float:
+    return min(DISCOVERY_PAUSE_S, conditions.startup_timeout_s)

@@ -13,11 +13,12 @@ from cloudstate.entity_pb2 import EntitySpec
 from cloudstate_core.errors import ConfigurationError
 from cloudstate_tck.event_sourced_messages import MODEL, command_in, emit, init, replies
 from cloudstate_tck.function_client import FunctionClient, proxy_info
-from cloudstate_tck.interceptor import SERVER_OPTIONS, intercepting
+from cloudstate_tck.interceptor import intercepting
 from cloudstate_tck.protocol import DISCOVER, EVENT_SOURCED, REPORT_ERROR
 from cloudstate_tck.recorder import Ended, Recorder
 from cloudstate_tck.scripted.function import ScriptedFunction
 from cloudstate_tck.scripted.session import ModelSession
+from cloudstate_tck.servers import StreamHandlers, serving
 
 PATIENCE_S = 10.0
 ENTITY = "entity"
@@ -97,27 +98,9 @@ async def test_a_cancelled_stream_is_no_completed_one(recorder):
 
 
 @asynccontextmanager
-async def raw_function(handler):
-    """Serve one bytes-in, bytes-out stream handler on every path."""
-
-    class Handlers(grpc.GenericRpcHandler):
-        def service(self, details):
-            return grpc.stream_stream_rpc_method_handler(handler)
-
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.add_generic_rpc_handlers([Handlers()])
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
-
-
-@asynccontextmanager
 async def raw_proxy_side(recorder, handler):
     async with (
-        raw_function(handler) as function,
+        serving(StreamHandlers(handler), "127.0.0.1:0") as function,
         intercepting(recorder, listen="127.0.0.1:0", function=function) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
@@ -125,7 +108,7 @@ async def raw_proxy_side(recorder, handler):
 
 
 async def test_a_failure_keeps_code_text_and_trailing_metadata(recorder):
-    async def fail(requests, context):
+    async def fail(path, requests, context):
         await context.abort(grpc.StatusCode.DATA_LOSS, "lost", (("why", "because"),))
 
     async with raw_proxy_side(recorder, fail) as channel:
@@ -142,7 +125,7 @@ async def test_a_failure_keeps_code_text_and_trailing_metadata(recorder):
 async def test_metadata_of_the_proxy_reach_the_function(recorder):
     seen = []
 
-    async def echo(requests, context):
+    async def echo(path, requests, context):
         seen.extend(context.invocation_metadata())
         await context.write(b"")
 
@@ -155,7 +138,7 @@ async def test_metadata_of_the_proxy_reach_the_function(recorder):
 
 
 async def test_a_protocol_nobody_knows_is_passed_on_and_kept_as_bytes(recorder):
-    async def shout(requests, context):
+    async def shout(path, requests, context):
         async for request in requests:
             await context.write(request.upper())
 
@@ -168,7 +151,7 @@ async def test_a_protocol_nobody_knows_is_passed_on_and_kept_as_bytes(recorder):
 
 
 async def test_bytes_that_are_no_message_are_passed_on_as_they_are(recorder):
-    async def garbage(requests, context):
+    async def garbage(path, requests, context):
         await context.write(b"\xff\xff\xff")
 
     async with raw_proxy_side(recorder, garbage) as channel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -16,7 +17,6 @@ from cloudstate.entity_pb2 import (
     Entity,
     EntityPassivationStrategy,
     EntitySpec,
-    ProxyInfo,
     ServiceInfo,
     TimeoutPassivationStrategy,
     UserFunctionError,
@@ -25,9 +25,13 @@ from cloudstate.event_sourced_pb2 import EventSourcedStreamIn
 from cloudstate_core.host.descriptors import file_descriptor_set
 from cloudstate_core.status import Status
 from cloudstate_tck.event_sourced_messages import CONFIGURED, MODEL, TWO
-from cloudstate_tck.interceptor import SERVER_OPTIONS, bind
 from cloudstate_tck.model import eventsourced_pb2
-from cloudstate_tck.protocol import DISCOVER, EVENT_SOURCED, PROTOCOL_VERSION
+from cloudstate_tck.protocol import (
+    DISCOVER,
+    EVENT_SOURCED,
+    PROTOCOL_VERSION,
+    REPORT_ERROR,
+)
 from cloudstate_tck.scripted.session import (
     End,
     Flood,
@@ -37,6 +41,7 @@ from cloudstate_tck.scripted.session import (
     SendBytes,
     Wait,
 )
+from cloudstate_tck.servers import StreamHandlers, serving
 
 __all__ = ["ScriptedFunction", "Session", "StreamLog", "model_spec"]
 
@@ -100,13 +105,17 @@ class ScriptedFunction:
         self.streams: defaultdict[str, list[StreamLog]] = defaultdict(list)
         self.reports: list[str] = []
         self._reported = asyncio.Condition()
+        self._stack = AsyncExitStack()
+        self._methods = {
+            DISCOVER.path: self._discover,
+            REPORT_ERROR.path: self._report_error,
+            EVENT_SOURCED.path: self._handle,
+        }
         self.discovered = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self.address = bind(self._server, self._listen)
-        self._server.add_generic_rpc_handlers([self._discovery_handlers(), self._handlers()])
-        await self._server.start()
+        handlers = StreamHandlers(self._serve, serves=self._methods.__contains__)
+        self.address = await self._stack.enter_async_context(serving(handlers, self._listen))
         return self
 
     async def __aexit__(
@@ -115,35 +124,7 @@ class ScriptedFunction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._server.stop(None)
-
-    def _discovery_handlers(self) -> grpc.GenericRpcHandler:
-        return grpc.method_handlers_generic_handler(
-            DISCOVER.service,
-            {
-                "discover": grpc.unary_unary_rpc_method_handler(
-                    self._discover, ProxyInfo.FromString, EntitySpec.SerializeToString
-                ),
-                "reportError": grpc.unary_unary_rpc_method_handler(
-                    self._report_error, UserFunctionError.FromString, Empty.SerializeToString
-                ),
-            },
-        )
-
-    def _handlers(self) -> grpc.GenericRpcHandler:
-        # Bytes in and out, so that a session may send what is no message at all.
-        handler: Any = grpc.stream_stream_rpc_method_handler(self._handle)
-        return grpc.method_handlers_generic_handler(EVENT_SOURCED.service, {"handle": handler})
-
-    async def _discover(self, info: ProxyInfo, context: Any) -> EntitySpec:
-        self.discovered.set()
-        return self.spec
-
-    async def _report_error(self, error: UserFunctionError, context: Any) -> Empty:
-        async with self._reported:
-            self.reports.append(error.message)
-            self._reported.notify_all()
-        return Empty()
+        await self._stack.aclose()
 
     async def reported_since(self, count: int, within_s: float) -> bool:
         """Return whether there are, or soon will be, more than `count` reports."""
@@ -152,6 +133,21 @@ class ScriptedFunction:
                 return await self._reported.wait_for(lambda: len(self.reports) > count)
         except TimeoutError:
             return False
+
+    async def _serve(self, path: str, requests: AsyncIterator[bytes], context: Any) -> None:
+        await self._methods[path](requests, context)
+
+    async def _discover(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        async for _ in requests:
+            self.discovered.set()
+            await context.write(self.spec.SerializeToString())
+
+    async def _report_error(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        async for data in requests:
+            async with self._reported:
+                self.reports.append(UserFunctionError.FromString(data).message)
+                self._reported.notify_all()
+            await context.write(Empty().SerializeToString())
 
     async def _handle(self, requests: AsyncIterator[bytes], context: Any) -> None:
         session: Session | None = None

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,12 +23,12 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_tck.event_sourced_messages import MODEL
 from cloudstate_tck.function_client import CHANNEL_OPTIONS
-from cloudstate_tck.interceptor import SERVER_OPTIONS, bind
 from cloudstate_tck.meeting import ProxyAddress
 from cloudstate_tck.model.eventsourced_pb2 import Request
 from cloudstate_tck.protocol import DISCOVER
 from cloudstate_tck.proxy_client import REFLECTION
 from cloudstate_tck.scripted.proxy import FunctionFailed, ScriptedProxy
+from cloudstate_tck.servers import StreamHandlers, serving
 
 __all__ = ["Front", "serving_proxy"]
 
@@ -80,36 +81,21 @@ class Front:
         return 200, "application/json", json.dumps(json.loads(text)).encode()
 
 
-class _Calls(grpc.GenericRpcHandler):
-    def __init__(self, front: Front) -> None:
-        self._front = front
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        service = details.method.rpartition("/")[0][1:]
-        if service == REFLECTION:
-            return grpc.stream_stream_rpc_method_handler(
-                self._reflect,
-                ServerReflectionRequest.FromString,
-                ServerReflectionResponse.SerializeToString,
-            )
-        if service not in self._front.listed():
-            return None
-        path = details.method
-
-        async def call(data: bytes, context: Any) -> bytes:
+async def _serve(front: Front, path: str, requests: AsyncIterator[bytes], context: Any) -> None:
+    is_reflection = _service(path) == REFLECTION
+    async for data in requests:
+        if is_reflection:
+            answer = front.reflect(ServerReflectionRequest.FromString(data)).SerializeToString()
+        else:
             try:
-                return await self._front.call(path, data)
+                answer = await front.call(path, data)
             except FunctionFailed as failed:
                 await context.abort(grpc.StatusCode.UNKNOWN, str(failed))
-                raise
+        await context.write(answer)
 
-        return grpc.unary_unary_rpc_method_handler(call)
 
-    async def _reflect(
-        self, questions: AsyncIterator[ServerReflectionRequest], context: Any
-    ) -> None:
-        async for question in questions:
-            await context.write(self._front.reflect(question))
+def _service(path: str) -> str:
+    return path[1:].rpartition("/")[0]
 
 
 @asynccontextmanager
@@ -128,16 +114,15 @@ async def serving_proxy(
         )
         proxy.spec = await discover(proxy.info(), wait_for_ready=True)
         front = make_front(proxy)
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        address = bind(server, "127.0.0.1:0")
-        server.add_generic_rpc_handlers([_Calls(front)])
-        await server.start()
-        try:
-            async with _serving_http(front) as http_address:
-                yield ProxyAddress(address, http_address)
-        finally:
-            await server.stop(None)
-            await proxy.aclose()
+        handlers = StreamHandlers(
+            partial(_serve, front), serves=lambda path: _service(path) in front.listed()
+        )
+        async with (
+            serving(handlers, "127.0.0.1:0") as address,
+            _serving_http(front) as http_address,
+        ):
+            yield ProxyAddress(address, http_address)
+        await proxy.aclose()
 
 
 @asynccontextmanager
