@@ -44,7 +44,7 @@ class Node:
 
     async def drain(self, grace_s: float) -> None:
         """Say that nothing new is taken, and finish what runs, for at most `grace_s` seconds."""
-        self.runtime.draining = True
+        self.runtime.begin_drain(grace_s)
         await self.port.drain(grace_s)
 
 

@@ -21,6 +21,7 @@ from cloudstate_core.instrument import Instruments
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import SLICES, StateStore
+from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import PROTOCOL_VERSION, Discovery, FrontEndFaults
 from cloudstate_runtime.function.kind_host import KindHost
@@ -37,7 +38,10 @@ log = structlog.get_logger()
 PROXY_NAME = "cloudstate-python"
 
 #: How often the store is asked whether it can take commits, in seconds.
-_STORE_CHECK_INTERVAL_S = 0.1
+_STORE_CHECK_INTERVAL_S = 0.05
+
+#: A store that does not answer for so long counts as down.
+_STORE_CHECK_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -50,6 +54,9 @@ class Runtime:
         limits: What front ends must refuse.
         clock: The time.
         connections: One for each user function.
+        grace: How long requests may take to finish in the end.
+        draining: Whether nothing new is taken.
+        store_is_up: Whether the store can take commits.
     """
 
     handler: CommandHandler
@@ -57,6 +64,7 @@ class Runtime:
     limits: Limits
     clock: Clock
     connections: Sequence[FunctionConnection]
+    grace: Grace
     draining: bool = False
     store_is_up: bool = True
 
@@ -73,20 +81,40 @@ class Runtime:
         for connection in self.connections:
             await connection.deployed.wait()
 
+    def begin_drain(self, grace_s: float) -> None:
+        """Say that nothing new is taken, and that what runs has `grace_s` seconds to finish.
+
+        May be called again, with less time.
+        """
+        self.draining = True
+        self.grace.begin(grace_s)
+        for connection in self.connections:
+            connection.begin_drain(grace_s)
+
     async def watch_store(self, store: StateStore) -> None:
         """Keep `store_is_up` true to the store; runs until cancelled."""
         while True:
-            try:
-                await store.check()
-            except StoreError as error:
-                if self.store_is_up:
-                    log.warning("store_is_down", reason=str(error))
-                self.store_is_up = False
-            else:
-                if not self.store_is_up:
-                    log.info("store_is_up_again")
-                self.store_is_up = True
+            reason = await self._store_fault(store)
+            if reason and self.store_is_up:
+                log.warning("store_is_down", reason=reason)
+            elif not reason and not self.store_is_up:
+                log.info("store_is_up_again")
+            self.store_is_up = not reason
             await self.clock.sleep(_STORE_CHECK_INTERVAL_S)
+
+    async def _store_fault(self, store: StateStore) -> str:
+        """Return why the store cannot take commits; nothing if it can."""
+        try:
+            async with self.clock.timeout(_STORE_CHECK_TIMEOUT_S):
+                await store.check()
+        except TimeoutError:
+            return f"no answer within {_STORE_CHECK_TIMEOUT_S:g} s"
+        except StoreError as error:
+            return str(error)
+        except Exception as error:
+            log.exception("store_check_failed")
+            return type(error).__name__
+        return ""
 
 
 def limits_of(settings: RuntimeSettings) -> Limits:
@@ -126,10 +154,11 @@ async def open_runtime(
     # With one node every slice is its own. The epoch is checked by every commit all the same, so
     # that a process which was replaced and does not know it cannot write.
     epoch = await store.claim(range(SLICES))
-    reports = {name: Reports(name, link) for name, link in functions.items()}
+    reports = {name: Reports(name, link, clock) for name, link in functions.items()}
     router = Router(
         served,
         _reporter(served, reports),
+        clock,
         max_hops=settings.max_hops,
         max_pending_effects=settings.max_pending_effects,
     )
@@ -153,15 +182,16 @@ async def open_runtime(
     ]
     limits = limits_of(settings)
     handler = _intercepted(router, plugins, clock, limits)
-    runtime = Runtime(handler, served, limits, clock, connections)
+    grace = Grace(clock, settings.drain_grace_s)
+    runtime = Runtime(handler, served, limits, clock, connections, grace)
     try:
         async with _running(connection.run() for connection in connections):
             try:
                 async with _running([runtime.watch_store(store)]):
                     yield runtime
             finally:
-                runtime.draining = True
-                await router.drain(settings.drain_grace_s)
+                runtime.begin_drain(settings.drain_grace_s)
+                await router.drain(grace.left_s())
     finally:
         for report in reports.values():
             await report.aclose()

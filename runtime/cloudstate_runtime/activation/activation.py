@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import (
-    CloudstateError,
     DeadlineExceeded,
     LimitExceeded,
     RevisionConflict,
     SequenceConflict,
     Stopping,
     UserFunctionError,
+    UserFunctionUnavailable,
 )
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
@@ -30,6 +29,14 @@ log = structlog.get_logger()
 
 #: What a caller is told who finds too many waiting: about the time a few commands take.
 _RETRY_AFTER_S = 0.1
+
+_UNKNOWN_OUTCOME = (
+    "the runtime stopped before the command was done; whether it was carried out is unknown"
+)
+
+#: What a call to a user function may end with although nobody cancelled the one who waits for it.
+_TERMINATION = "Unexpected entity termination"
+_CANCELLED = "the call to the user function was cancelled"
 
 
 class Home(Protocol):
@@ -64,6 +71,9 @@ class Home(Protocol):
         ...
 
 
+_Turn: TypeAlias = "tuple[Request, asyncio.Future[Outcome]]"
+
+
 class Activation:
     """One entity in memory, with the only queue on the request path."""
 
@@ -74,38 +84,34 @@ class Activation:
         self.entity_id = entity_id
         self._home = home
         self._engine: Engine | None = None
-        self._waiting: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[_Turn] = deque()
         self._worker: asyncio.Task[None] | None = None
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command, after those that came before it.
 
-        A caller that stops waiting does not undo its command: once begun, it runs to its end.
+        A caller that stops waiting does not undo its command: once begun, it runs to its end. One
+        that was not begun is not begun any more.
 
         Raises:
             LimitExceeded: Too many wait already; nothing was begun.
-            DeadlineExceeded: The caller's time is over.
+            DeadlineExceeded: The request's time was over before its turn came, or the user function
+                took too long.
             CloudstateError: Whatever went wrong with the command.
         """
-        if len(self._waiting) >= self._home.max_waiting_commands:
-            raise LimitExceeded(
-                f"too many commands wait for this entity: at most "
-                f"{self._home.max_waiting_commands} may",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+        waiting = self._waiting
+        if len(waiting) >= self._home.max_waiting_commands:
+            self._make_room()
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        turn = (request, future)
+        waiting.append(turn)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        if request.deadline_s is None:
-            return await future
         try:
-            async with self._home.clock.timeout(
-                max(request.deadline_s - self._home.clock.monotonic_s(), 0.0)
-            ):
-                return await future
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed before the command was done") from None
+            return await future
+        except asyncio.CancelledError:
+            self._forget(turn)
+            raise
 
     def is_busy(self) -> bool:
         """Return whether a command is being carried out or waits."""
@@ -116,14 +122,18 @@ class Activation:
         while (worker := self._worker) is not None:
             await asyncio.wait((worker,))
 
-    def stop(self) -> None:
-        """Give up whatever runs and waits, and let go of the engine."""
-        if self._worker is not None:
-            self._worker.cancel()
+    def passivate(self) -> None:
+        """Let go of the engine. Nothing may run or wait."""
+        self._drop_engine()
+
+    async def stop(self) -> None:
+        """Give up whatever runs and waits, and let go of the engine when it has come to its end."""
         while self._waiting:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(Stopping("the runtime is stopping"))
+            _fail(self._waiting.popleft()[1], Stopping("the runtime is stopping"))
+        worker = self._worker
+        if worker is not None:
+            worker.cancel()
+            await asyncio.wait((worker,))
         self._drop_engine()
 
     async def _work(self) -> None:
@@ -131,25 +141,32 @@ class Activation:
         try:
             while self._waiting:
                 request, future = self._waiting.popleft()
-                if not future.done():  # else the caller is gone, and nothing was begun
+                if future.done():
+                    continue  # the caller is gone, and nothing was begun
+                try:
                     await self._take_turn(request, future)
+                except Exception:  # an instrument's, say; those who wait still have their turns
+                    log.exception("turn_ended_badly", entity_id=self.entity_id)
         finally:
             self._worker = None
             self._home.became_idle(self.entity_id)
 
     async def _take_turn(self, request: Request, future: asyncio.Future[Outcome]) -> None:
         began_s = self._home.clock.monotonic_s()
+        if request.deadline_s is not None and request.deadline_s <= began_s:
+            _fail(future, DeadlineExceeded("the deadline passed before the command was begun"))
+            return
         try:
             outcome = await self._carry_out(request)
         except Exception as error:
-            self._crash(error)
-            if not future.done():
-                future.set_exception(error)
+            self._crash(error, future)
             return
         except asyncio.CancelledError:
-            if not future.done():
-                future.set_exception(Stopping("the runtime is stopping"))
-            raise
+            if _is_cancelled():
+                _fail(future, Stopping(_UNKNOWN_OUTCOME))
+                raise
+            self._crash(UserFunctionUnavailable(_TERMINATION, detail=_CANCELLED), future)
+            return
         if not future.done():
             future.set_result(outcome)
         self._home.instrument.command_handled(
@@ -177,6 +194,7 @@ class Activation:
                 return engine
             # Its stream ended, or the user function said something unasked, between two commands.
             # Nothing is lost by starting again: the store is the truth.
+            log.debug("entity_reopened", entity_id=self.entity_id)
             self._drop_engine()
         engine = self._engine = self._home.start(self.entity_id)
         await engine.open()
@@ -188,15 +206,46 @@ class Activation:
         self._drop_engine()
         try:
             await self._usable_engine()
-        except CloudstateError as error:
+        except Exception as error:
             self._crash(error)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            self._crash(UserFunctionUnavailable(_TERMINATION, detail=_CANCELLED))
 
-    def _crash(self, error: Exception) -> None:
+    def _crash(self, error: Exception, future: asyncio.Future[Outcome] | None = None) -> None:
         self._drop_engine()
+        if future is not None:
+            _fail(future, error)
         home = self._home
         home.instrument.entity_crashed(home.entity, self.entity_id, error)
-        if isinstance(error, UserFunctionError):
-            home.report(f"{home.entity.service_name}: {error}: {error.detail}")
+        # A relay timeout is the user function's fault; no other deadline ends a command that runs.
+        if isinstance(error, UserFunctionError | DeadlineExceeded):
+            detail = f": {error.detail}" if error.detail else ""
+            home.report(f"{home.entity.service_name}: {error}{detail}")
+
+    def _make_room(self) -> None:
+        """Send away those at the head of the queue whose time is over, or refuse the newcomer."""
+        now_s = self._home.clock.monotonic_s()
+        while self._waiting:
+            request, future = self._waiting[0]
+            if request.deadline_s is None or request.deadline_s > now_s:
+                break
+            self._waiting.popleft()
+            _fail(future, DeadlineExceeded("the deadline passed before the command was begun"))
+        if len(self._waiting) >= self._home.max_waiting_commands:
+            raise LimitExceeded(
+                f"too many commands wait for this entity: at most "
+                f"{self._home.max_waiting_commands} may",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def _forget(self, turn: _Turn) -> None:
+        """Free the place of a caller that does not wait any more."""
+        for index, waiting in enumerate(self._waiting):
+            if waiting is turn:
+                del self._waiting[index]
+                return
 
     def _drop_engine(self) -> None:
         engine, self._engine = self._engine, None
@@ -204,4 +253,14 @@ class Activation:
             self._home.retire(engine)
 
 
-StartEngine = Callable[[str], Engine]
+def _is_cancelled() -> bool:
+    """Return whether this task was cancelled, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # Its caller may be cancelled before it looks; that is no reason to complain in the log.
+        future.exception()

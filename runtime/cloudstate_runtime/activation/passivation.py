@@ -34,21 +34,27 @@ class IdleEntities:
         """Note that an entity has something to do again, or is gone."""
         self._idle_since_s.pop(entity_id, None)
 
-    def take_due(self, now_s: float, surplus: int = 0) -> list[str]:
-        """Remove and return the entities that must leave now, the longest idle first.
+    def take_due(self, now_s: float, *, at_most: int) -> list[str]:
+        """Remove and return entities whose time is over, the longest idle first.
 
         Args:
             now_s: The time, on the clock of `add`.
-            surplus: How many must leave even before their time, because memory is full.
+            at_most: How many.
         """
         due: list[str] = []
         for entity_id, since_s in self._idle_since_s.items():
-            if since_s + self._timeout_s > now_s and len(due) >= surplus:
+            if len(due) >= at_most or since_s + self._timeout_s > now_s:
                 break
             due.append(entity_id)
         for entity_id in due:
             del self._idle_since_s[entity_id]
         return due
+
+    def take_longest_idle(self) -> str | None:
+        """Remove and return the entity that is idle for the longest time; None if none is."""
+        if not self._idle_since_s:
+            return None
+        return self._idle_since_s.popitem(last=False)[0]
 
     def next_due_in_s(self, now_s: float) -> float:
         """Return after how many seconds to look again; the whole timeout if nothing is idle."""

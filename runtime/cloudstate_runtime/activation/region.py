@@ -6,17 +6,37 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import structlog
+
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.errors import Stopping, UnknownService
+from cloudstate_core.errors import LimitExceeded, Stopping, UnknownService
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
 from cloudstate_runtime.activation.activation import Activation
+from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.passivation import IdleEntities
+from cloudstate_runtime.function.bounded import bounded
 from cloudstate_runtime.routing.entity_key import entity_id_reader
 
 __all__ = ["Region", "open_region"]
+
+log = structlog.get_logger()
+
+#: What a caller is told who finds memory full of busy entities.
+_RETRY_AFTER_S = 0.5
+
+#: How often to look for entities that are due. A very short timeout is kept a little later; a very
+#: long one is more than an event loop can wait for.
+_MIN_SWEEP_S = 0.01
+_MAX_SWEEP_S = 3600.0
+
+#: Entities that leave memory between two chances for commands to run.
+_SWEPT_AT_ONCE = 100
+
+#: How long an engine may take to close. Links have their own limit, which is shorter.
+_CLOSE_TIMEOUT_S = 5.0
 
 
 class Region:
@@ -63,6 +83,8 @@ class Region:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command at the entity it is for."""
+        if self._stopping:
+            raise Stopping("the runtime is stopping")
         read_id = self._read_id.get(request.command)
         if read_id is None:
             raise UnknownService(
@@ -82,15 +104,19 @@ class Region:
 
     def retire(self, engine: Engine) -> None:
         """Close an engine, without waiting for it."""
-        task = asyncio.create_task(engine.aclose())
+        task = asyncio.create_task(self._close(engine))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
     async def passivate_idle(self) -> None:
         """Let entities leave memory when they are due; runs until cancelled."""
         while True:
-            await self.clock.sleep(self._idle.next_due_in_s(self.clock.monotonic_s()))
-            self._passivate(self._idle.take_due(self.clock.monotonic_s()))
+            wait_s = self._idle.next_due_in_s(self.clock.monotonic_s())
+            await self.clock.sleep(min(max(wait_s, _MIN_SWEEP_S), _MAX_SWEEP_S))
+            while due := self._idle.take_due(self.clock.monotonic_s(), at_most=_SWEPT_AT_ONCE):
+                for entity_id in due:
+                    self._passivate(entity_id)
+                await asyncio.sleep(0)  # commands go before
 
     async def drain(self, grace_s: float) -> None:
         """Take no more commands, let running ones finish, and let go of every entity.
@@ -99,43 +125,62 @@ class Region:
             grace_s: How long they may take; what runs after that is given up.
         """
         self._stopping = True
-        busy = [a.drain() for a in self._live.values() if a.is_busy()]
+        busy = [each.drain() for each in self._live.values() if each.is_busy()]
         try:
             async with self.clock.timeout(grace_s):
                 await asyncio.gather(*busy)
         except TimeoutError:
-            pass  # given up below
-        for activation in self._live.values():
-            activation.stop()
+            log.warning("commands_given_up", service=self.entity.service_name, grace_s=grace_s)
+        try:
+            async with self.clock.timeout(_CLOSE_TIMEOUT_S):
+                await asyncio.gather(*[each.stop() for each in self._live.values()])
+                if self._retiring:
+                    await asyncio.wait(self._retiring)
+        except TimeoutError:
+            log.warning("entities_do_not_stop", service=self.entity.service_name)
         self._live.clear()
-        if self._retiring:
-            await asyncio.wait(self._retiring)
+
+    async def _close(self, engine: Engine) -> None:
+        try:
+            await bounded(engine.aclose(), self.clock, _CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            log.warning("engine_does_not_close", service=self.entity.service_name)
+        except Exception:
+            log.exception("engine_failed_to_close", service=self.entity.service_name)
 
     def _activate(self, entity_id: str) -> Activation:
-        if self._stopping:
-            raise Stopping("the runtime is stopping")
-        surplus = len(self._live) + 1 - self._max_active_entities
-        if surplus > 0:
-            self._passivate(self._idle.take_due(self.clock.monotonic_s(), surplus))
+        while len(self._live) >= self._max_active_entities:
+            longest_idle = self._idle.take_longest_idle()
+            if longest_idle is None:
+                raise LimitExceeded(
+                    f"too many entities are busy: at most {self._max_active_entities} of one "
+                    "service may be in memory",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            self._passivate(longest_idle)
         activation = self._live[entity_id] = Activation(entity_id, self)
         return activation
 
-    def _passivate(self, entity_ids: list[str]) -> None:
-        for entity_id in entity_ids:
-            activation = self._live[entity_id]
-            if activation.is_busy():
-                continue  # a command came in the meantime; it becomes idle again by itself
-            del self._live[entity_id]
-            activation.stop()
+    def _passivate(self, entity_id: str) -> None:
+        activation = self._live[entity_id]
+        if activation.is_busy():
+            return  # a command came in the meantime; it becomes idle again by itself
+        del self._live[entity_id]
+        activation.passivate()
+        try:
             self.instrument.entity_passivated(self.entity, entity_id)
+        except Exception:  # which is no reason to keep the others in memory
+            log.exception("instrument_raised")
 
 
 @asynccontextmanager
-async def open_region(region: Region, *, drain_grace_s: float) -> AsyncIterator[Region]:
+async def open_region(region: Region, grace: Grace) -> AsyncIterator[Region]:
     """Run a region: passivate idle entities meanwhile, and drain in the end."""
     sweeping = asyncio.create_task(region.passivate_idle())
     try:
         yield region
     finally:
+        grace.begin()
+        await region.drain(grace.left_s())
         sweeping.cancel()
-        await region.drain(drain_grace_s)
+        await asyncio.wait((sweeping,))

@@ -7,9 +7,13 @@ from typing import Any, Generic, TypeVar
 
 from cloudstate_core.clock import Clock
 
-__all__ = ["bounded"]
+__all__ = ["DEFAULT_SEND_TIMEOUT_S", "bounded"]
 
 T = TypeVar("T")
+
+#: How long a user function may take no message that nothing is answered to, such as an event that
+#: is replayed. Without a limit one that stands still would hold its entity for ever.
+DEFAULT_SEND_TIMEOUT_S = 60.0
 
 
 async def bounded(coroutine: Coroutine[Any, Any, T], clock: Clock, timeout_s: float) -> T:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar, cast
 
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
 from cloudstate.entity_pb2_grpc import EntityDiscoveryStub
 from cloudstate_core.clock import Clock
+from cloudstate_core.errors import UserFunctionError as ProtocolBroken
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.links import EntityStream, FunctionLink, Rpc
+from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S
 
 __all__ = ["GrpcLink", "open_grpc_link"]
 
@@ -24,6 +27,11 @@ In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
 
 log = structlog.get_logger()
+
+_TERMINATION = "Unexpected entity termination"
+
+#: How a call says that it is over.
+_ENDINGS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError)
 
 #: How long a report may take; nobody waits for it.
 _REPORT_TIMEOUT_S = 5.0
@@ -41,38 +49,49 @@ class GrpcStream(EntityStream[In, Out]):
 
     def __init__(self, channel: grpc.aio.Channel, rpc: Rpc[In, Out], link: GrpcLink) -> None:
         """Start the call."""
-        method: grpc.aio.StreamStreamMultiCallable[Message, Out] = channel.stream_stream(
+        method: grpc.aio.StreamStreamMultiCallable[Message, Out | None] = channel.stream_stream(
             rpc.path,
             request_serializer=rpc.request_class.SerializeToString,
-            response_deserializer=rpc.response_class.FromString,
+            response_deserializer=partial(_read_message, rpc.response_class),
         )
         self._call = method()
+        self._rpc = rpc
         self._link = link
         self._reading: asyncio.Task[object] | None = None
         self._closed = False
 
     async def send(self, message: In) -> None:
         try:
-            await self._call.write(message)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._terminated() from error
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._call.read())
+            async with self._link.clock.timeout(self._link.send_timeout_s):
+                await self._send(message)
+        except TimeoutError:
+            raise UserFunctionUnavailable(
+                _TERMINATION,
+                detail=f"{self._link.name}: takes no message for {self._link.send_timeout_s:g} s",
+            ) from None
 
     async def receive(self) -> Out:
-        reading = self._reading or asyncio.create_task(self._call.read())
+        reading = self._reading or self._read()
         try:
-            message = await reading
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            # Whoever stops waiting for the message does not end the stream; it is still to come.
+            message = await asyncio.shield(reading)
+        except _ENDINGS as error:
+            _raise_if_cancelled(error)
             raise await self._terminated() from error
-        if message is grpc.aio.EOF:
+        if message is grpc.aio.EOF or self._closed:
             raise await self._terminated()
-        self._reading = asyncio.create_task(self._call.read())
+        if message is None:
+            raise ProtocolBroken(
+                "Unexpected entity message",
+                detail=f"{self._link.name}: sent something else than a "
+                f"{self._rpc.response_class.DESCRIPTOR.full_name}",
+            )
+        self._read()
         return cast("Out", message)
 
     async def ask(self, message: In, timeout_s: float) -> Out:
         async with self._link.clock.timeout(timeout_s):
-            await self.send(message)
+            await self._send(message)
             return await self.receive()
 
     def unasked(self) -> bool:
@@ -88,16 +107,29 @@ class GrpcStream(EntityStream[In, Out]):
                 await self._read_to_the_end()
         except TimeoutError:
             log.warning("user_function_does_not_end_stream", link=self._link.name)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # it has ended already, which is what was wanted
+        except _ENDINGS as error:
+            _raise_if_cancelled(error)  # otherwise it has ended already, which is what was wanted
         finally:
             self._call.cancel()
             self._forget_reading()
 
+    async def _send(self, message: In) -> None:
+        try:
+            await self._call.write(message)
+        except _ENDINGS as error:
+            _raise_if_cancelled(error)
+            raise await self._terminated() from error
+        if self._reading is None:
+            self._read()
+
+    def _read(self) -> asyncio.Task[object]:
+        self._reading = asyncio.create_task(self._call.read())
+        return self._reading
+
     async def _read_to_the_end(self) -> None:
-        reading = self._reading or asyncio.create_task(self._call.read())
-        while await reading is not grpc.aio.EOF:
-            reading = self._reading = asyncio.create_task(self._call.read())
+        reading = self._reading or self._read()
+        while await asyncio.shield(reading) is not grpc.aio.EOF:
+            reading = self._read()
 
     def _forget_reading(self) -> None:
         reading, self._reading = self._reading, None
@@ -111,9 +143,24 @@ class GrpcStream(EntityStream[In, Out]):
         """Return the error for a stream that has ended or broken."""
         code, details = await self._call.code(), await self._call.details()
         return UserFunctionUnavailable(
-            "Unexpected entity termination",
+            _TERMINATION,
             detail=f"{self._link.name}: the stream ended with {code.name}: {details or 'no text'}",
         )
+
+
+def _read_message(message_class: type[Out], data: bytes) -> Out | None:
+    """Return the message, or None if it is none: gRPC would write each of those to the log."""
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        return None
+
+
+def _raise_if_cancelled(error: BaseException) -> None:
+    """Raise if it was this task that was cancelled, and not only the call it waited for."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
 
 
 class GrpcLink(FunctionLink):
@@ -123,15 +170,23 @@ class GrpcLink(FunctionLink):
         name: The address, for people.
         clock: The time.
         close_timeout_s: How long the other side may take to end a stream.
+        send_timeout_s: How long it may take no message, where no other limit holds.
     """
 
     def __init__(
-        self, name: str, channel: grpc.aio.Channel, clock: Clock, *, close_timeout_s: float
+        self,
+        name: str,
+        channel: grpc.aio.Channel,
+        clock: Clock,
+        *,
+        close_timeout_s: float,
+        send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
     ) -> None:
         """Keep the channel; `open_grpc_link` makes and closes it."""
         self.name = name
         self.clock = clock
         self.close_timeout_s = close_timeout_s
+        self.send_timeout_s = send_timeout_s
         self._channel = channel
         self._discovery = EntityDiscoveryStub(channel)
 
@@ -146,6 +201,11 @@ class GrpcLink(FunctionLink):
                 f"user function {self.name} does not answer discovery",
                 detail=f"{error.code().name}: {error.details()}",
             ) from error
+        if spec is None:  # which is what gRPC makes of bytes it cannot read
+            raise UserFunctionUnavailable(
+                f"user function {self.name} does not answer discovery",
+                detail="it answered with something else than a cloudstate.EntitySpec",
+            )
         return cast("EntitySpec", spec)
 
     async def report_error(self, message: str) -> None:
@@ -165,7 +225,12 @@ class GrpcLink(FunctionLink):
 
 @asynccontextmanager
 async def open_grpc_link(
-    address: str, clock: Clock, *, max_message_bytes: int, close_timeout_s: float
+    address: str,
+    clock: Clock,
+    *,
+    max_message_bytes: int,
+    close_timeout_s: float,
+    send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
 ) -> AsyncIterator[GrpcLink]:
     """Open the way to a user function, and close it in the end. Does not wait for an answer.
 
@@ -174,6 +239,7 @@ async def open_grpc_link(
         clock: The time.
         max_message_bytes: Largest message accepted from it.
         close_timeout_s: How long it may take to end a stream.
+        send_timeout_s: How long it may take no message, where no other limit holds.
     """
     options = [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -181,11 +247,18 @@ async def open_grpc_link(
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
-        ("grpc.keepalive_time_ms", 30_000),
+        # Servers of some languages cut who asks for signs of life more often than every 5 minutes.
+        ("grpc.keepalive_time_ms", 310_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
         # Two links to one address must not share a connection, or neither is told of its loss.
         ("grpc.use_local_subchannel_pool", 1),
     ]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        yield GrpcLink(address, channel, clock, close_timeout_s=close_timeout_s)
+        yield GrpcLink(
+            address,
+            channel,
+            clock,
+            close_timeout_s=close_timeout_s,
+            send_timeout_s=send_timeout_s,
+        )

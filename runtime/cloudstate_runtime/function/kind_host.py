@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
@@ -13,6 +13,7 @@ from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.store import StateStore
+from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
 from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.settings import RuntimeSettings
@@ -22,7 +23,12 @@ __all__ = ["KindHost"]
 
 @dataclass(slots=True)
 class KindHost:
-    """The runtime's `RuntimeHost`."""
+    """The runtime's `RuntimeHost`.
+
+    Attributes:
+        grace: How long commands that run may take when their service is closed. Each deployment
+            has its own.
+    """
 
     link: FunctionLink
     store: StateStore
@@ -32,6 +38,15 @@ class KindHost:
     reports: Reports
     settings: RuntimeSettings
     relay_timeout_s: float
+    grace: Grace = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Give the first deployment its grace."""
+        self.grace = self.new_grace()
+
+    def new_grace(self) -> Grace:
+        """Return a grace as long as the settings say."""
+        return Grace(self.clock, self.settings.drain_grace_s)
 
     def region(
         self, entity: DeployedEntity, start: Callable[[str], Engine]
@@ -47,7 +62,7 @@ class KindHost:
             max_waiting_commands=self.settings.max_waiting_commands,
             max_active_entities=self.settings.max_active_entities,
         )
-        return open_region(region, drain_grace_s=self.settings.drain_grace_s)
+        return open_region(region, self.grace)
 
     def report(self, message: str) -> None:
         """Tell the user function's author what is wrong, without waiting."""

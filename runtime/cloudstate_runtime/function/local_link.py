@@ -18,7 +18,7 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.links import ConversationMethod, EntityStream, FunctionLink, Rpc
-from cloudstate_runtime.function.bounded import bounded
+from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S, bounded
 
 __all__ = ["LocalLink"]
 
@@ -31,9 +31,10 @@ log = structlog.get_logger()
 class LocalStream(EntityStream[In, Out]):
     """Both ends of one stream, without a stream between them."""
 
-    def __init__(self, method: ConversationMethod, clock: Clock) -> None:
+    def __init__(self, method: ConversationMethod, clock: Clock, send_timeout_s: float) -> None:
         """Start the user function's end."""
         self._clock = clock
+        self._send_timeout_s = send_timeout_s
         self._arrived: deque[Message] = deque()
         self._waiting: asyncio.Event | None = None
         self._broken = ""
@@ -41,30 +42,22 @@ class LocalStream(EntityStream[In, Out]):
         self._conversation = method.open(self._write)
 
     async def send(self, message: In) -> None:
-        if self._broken or self._closed or self._conversation.ended:
-            raise UserFunctionUnavailable("Unexpected entity termination", detail=self._broken)
         try:
-            await self._conversation.receive(message)
-        except Exception as error:
-            self._broken = f"{type(error).__name__}: {error}"
-            log.exception("user_function_raised")
-            raise UserFunctionUnavailable(
-                "Unexpected entity termination", detail=self._broken
-            ) from error
+            await bounded(self._send(message), self._clock, self._send_timeout_s)
+        except TimeoutError:
+            self._broken = f"the user function takes no message for {self._send_timeout_s:g} s"
+            raise self._terminated() from None
 
     async def receive(self) -> Out:
         while not self._arrived:
-            if self._broken or self._closed or self._conversation.ended:
-                raise UserFunctionUnavailable("Unexpected entity termination", detail=self._broken)
+            if self._has_ended():
+                raise self._terminated()
             self._waiting = asyncio.Event()
             await self._waiting.wait()
         return cast("Out", self._arrived.popleft())
 
     async def ask(self, message: In, timeout_s: float) -> Out:
-        await bounded(self.send(message), self._clock, timeout_s)
-        if self._arrived:
-            return cast("Out", self._arrived.popleft())
-        return await bounded(self.receive(), self._clock, timeout_s)
+        return await bounded(self._exchange(message), self._clock, timeout_s)
 
     def unasked(self) -> bool:
         return bool(self._arrived or self._broken) or self._conversation.ended
@@ -79,6 +72,26 @@ class LocalStream(EntityStream[In, Out]):
         except Exception:
             log.exception("user_function_raised_while_closing")
 
+    async def _exchange(self, message: In) -> Out:
+        await self._send(message)
+        return await self.receive()
+
+    async def _send(self, message: In) -> None:
+        if self._has_ended():
+            raise self._terminated()
+        try:
+            await self._conversation.receive(message)
+        except Exception as error:
+            self._broken = f"{type(error).__name__}: {error}"
+            log.exception("user_function_raised")
+            raise self._terminated() from error
+
+    def _has_ended(self) -> bool:
+        return bool(self._broken) or self._closed or self._conversation.ended
+
+    def _terminated(self) -> UserFunctionUnavailable:
+        return UserFunctionUnavailable("Unexpected entity termination", detail=self._broken)
+
     async def _write(self, message: Message) -> None:
         self._arrived.append(message)
         self._wake()
@@ -92,16 +105,29 @@ class LocalStream(EntityStream[In, Out]):
 class LocalLink(FunctionLink):
     """The way to a user function that lives here."""
 
-    def __init__(self, user_function: UserFunction, clock: Clock) -> None:
-        """Keep the user function and the time."""
+    def __init__(
+        self,
+        user_function: UserFunction,
+        clock: Clock,
+        *,
+        send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S,
+    ) -> None:
+        """Keep the user function and the time.
+
+        Args:
+            user_function: What serves the streams.
+            clock: The time.
+            send_timeout_s: How long it may take no message, where no other limit holds.
+        """
         self._user_function = user_function
         self._clock = clock
+        self._send_timeout_s = send_timeout_s
 
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
         method = self._user_function.methods.get(rpc.path)
         if method is None:
             raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
-        return LocalStream(method, self._clock)
+        return LocalStream(method, self._clock, self._send_timeout_s)
 
     async def discover(self, info: ProxyInfo) -> EntitySpec:
         return self._user_function.spec(info)

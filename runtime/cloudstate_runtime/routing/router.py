@@ -10,7 +10,14 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import Forward, SideEffect
 from cloudstate.entity_pb2 import Metadata as WireMetadata
-from cloudstate_core.errors import CloudstateError, RoutingError, UnknownService
+from cloudstate_core.clock import Clock
+from cloudstate_core.errors import (
+    CloudstateError,
+    MalformedRequest,
+    RoutingError,
+    Stopping,
+    UnknownService,
+)
 from cloudstate_core.handler import Hop, Outcome, Request
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_runtime.routing.served import ServedNow
@@ -33,6 +40,7 @@ class Router:
         self,
         served: ServedNow,
         report: Callable[[str, str], None],
+        clock: Clock,
         *,
         max_hops: int,
         max_pending_effects: int,
@@ -42,64 +50,103 @@ class Router:
         Args:
             served: Where the handlers are.
             report: Tells the author of a service's user function what is wrong: service, message.
+            clock: The time.
             max_hops: How often a request may be passed on.
             max_pending_effects: How many asynchronous side effects may run at once.
         """
         self._served = served
         self._report = report
+        self._clock = clock
         self._max_hops = max_hops
         self._max_pending_effects = max_pending_effects
+        self._running = 0
         self._effects: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._something_ended = asyncio.Event()
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out a request, and everything its answer asks for."""
+        if self._draining and not request.hops:
+            raise Stopping("the runtime is stopping")
         handler = self._served.handlers.get(request.service)
         if handler is None:
             raise self._unknown(request, f"Service [{request.service}] unknown")
-        outcome = await handler.handle(request)
-        if outcome.side_effects:
-            await self._carry_out(request, outcome.side_effects)
-        if outcome.action.HasField("forward"):
-            return await self._follow(request, outcome.action.forward)
-        return outcome
+        self._running += 1
+        try:
+            outcome = await handler.handle(request)
+            if outcome.side_effects:
+                await self._carry_out(request, outcome.side_effects)
+            if outcome.action.HasField("forward"):
+                return await self._follow(request, outcome.action.forward)
+            return outcome
+        finally:
+            self._running -= 1
+            if self._draining:
+                self._something_ended.set()
 
     async def drain(self, grace_s: float) -> None:
-        """Wait for asynchronous side effects that are under way, at most `grace_s` seconds."""
-        if self._effects:
-            _, pending = await asyncio.wait(self._effects, timeout=grace_s)
-            for task in pending:
+        """Take no new requests, and wait until those that run and their side effects have ended.
+
+        Args:
+            grace_s: How long that may take; side effects that have not ended then are cut off.
+        """
+        self._draining = True
+        try:
+            async with self._clock.timeout(grace_s):
+                while self._running or self._effects:
+                    self._something_ended.clear()
+                    await self._something_ended.wait()
+        except TimeoutError:
+            effects = tuple(self._effects)
+            log.warning("requests_given_up", running=self._running, side_effects=len(effects))
+            for task in effects:
                 task.cancel()
+            if effects:
+                await asyncio.wait(effects)
 
     async def _follow(self, request: Request, forward: Forward) -> Outcome:
         target = self._passed_on(request, forward, "forward")
-        outcome = await self.handle(target)
-        self._check_type(request, outcome)
+        outcome = await self._handle_passed_on(target)
+        if not request.hops:
+            self._check_type(request, outcome)
         return outcome
 
     async def _carry_out(self, request: Request, side_effects: Sequence[SideEffect]) -> None:
         for side_effect in side_effects:
             target = self._passed_on(request, side_effect, "side effect")
             if side_effect.synchronous:
-                await self.handle(target)
+                await self._handle_passed_on(target)
             elif len(self._effects) >= self._max_pending_effects:
                 await self._try(target)  # the one who asks for too much waits
             else:
                 task = asyncio.create_task(self._try(target))
                 self._effects.add(task)
-                task.add_done_callback(self._effects.discard)
+                task.add_done_callback(self._effect_ended)
+
+    def _effect_ended(self, task: asyncio.Task[None]) -> None:
+        self._effects.discard(task)
+        self._something_ended.set()
 
     async def _try(self, target: Request) -> None:
         try:
-            await self.handle(target)
+            await self._handle_passed_on(target)
         except CloudstateError as error:
             log.warning(
                 "side_effect_failed",
                 service=target.service,
                 command=target.command,
                 reason=str(error),
+                detail=error.detail,
             )
         except Exception:
             log.exception("side_effect_failed", service=target.service, command=target.command)
+
+    async def _handle_passed_on(self, target: Request) -> Outcome:
+        try:
+            return await self.handle(target)
+        except (MalformedRequest, UnknownService) as error:
+            # The client's request was right; what the user function made of it is not.
+            raise self._misrouted(target, str(error)) from error
 
     def _passed_on(self, request: Request, target: Forward | SideEffect, how: str) -> Request:
         hops = (*request.hops, Hop(request.service, request.command, how))
@@ -128,7 +175,11 @@ class Router:
         return passed_on
 
     def _check_type(self, request: Request, outcome: Outcome) -> None:
-        method = self._served.entities[request.service].methods[request.command]
+        """Report a reply that is not what the method the client called promises."""
+        entity = self._served.entities.get(request.service)
+        if entity is None:
+            return  # it was replaced meanwhile
+        method = entity.methods[request.command]
         found = outcome.action.reply.payload.type_url
         if outcome.action.HasField("reply") and found != method.output_type_url:
             self._report(
@@ -143,16 +194,17 @@ class Router:
         return self._misrouted(request, reason)
 
     def _misrouted(self, request: Request, reason: str) -> RoutingError:
+        """Tell everything to the one who passed the request on, and return what a client sees."""
         trace = "\n".join(
             f"  {'forwarded from' if hop.how == 'forward' else 'as side effect of'} "
             f"{hop.service}.{hop.command}"
             for hop in reversed(request.hops)
         )
-        self._report(request.hops[-1].service, f"{reason}\n{trace}")
-        log.error("misrouted", reason=reason, service=request.service, command=request.command)
+        last = request.hops[-1]
+        self._report(last.service, f"{reason}\n{trace}")
         return RoutingError(
-            f"{request.hops[-1].service}.{request.hops[-1].command}: its {request.hops[-1].how} "
-            "leads nowhere"
+            f"{last.service}.{last.command}: its {last.how} leads nowhere",
+            detail=f"{request.service}.{request.command}: {reason}",
         )
 
 

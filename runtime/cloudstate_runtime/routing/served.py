@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import Stopping
 from cloudstate_core.frontend import Deployment
-from cloudstate_core.handler import CommandHandler
+from cloudstate_core.handler import CommandHandler, Outcome, Request
 
 __all__ = ["ServedNow"]
 
@@ -27,29 +28,51 @@ class ServedNow:
         self.deployments: Sequence[Deployment] = ()
         self.entities: Mapping[str, DeployedEntity] = {}
         self.handlers: Mapping[str, CommandHandler] = {}
+        self._claims: dict[str, Sequence[DeployedEntity]] = {}
         self._handlers_of: dict[str, Mapping[str, CommandHandler]] = {}
 
     def entities_of_others(self, name: str) -> list[DeployedEntity]:
-        """Return what all user functions but one serve."""
-        return [e for d in self.deployments if d.name != name for e in d.entities]
+        """Return what all user functions but one serve, or are about to serve."""
+        return [e for other, claim in self._claims.items() if other != name for e in claim]
+
+    def claim(self, name: str, entities: Sequence[DeployedEntity]) -> None:
+        """Note that a user function is about to serve these and nothing else."""
+        self._claims[name] = entities
 
     def deploy(self, deployment: Deployment, handlers: Mapping[str, CommandHandler]) -> None:
         """Serve a user function, in place of what it served before."""
         others = tuple(d for d in self.deployments if d.name != deployment.name)
+        self._claims[deployment.name] = deployment.entities
         self._handlers_of[deployment.name] = handlers
         self._replace((*others, deployment))
 
-    def withdraw(self, name: str) -> None:
-        """Stop serving a user function."""
-        self._handlers_of.pop(name, None)
-        self._replace(tuple(d for d in self.deployments if d.name != name))
+    def suspend(self, name: str) -> None:
+        """Refuse requests to a user function for the moment."""
+        self._handlers_of[name] = dict.fromkeys(self._handlers_of[name], _Suspended())
+        self._collect_handlers()
 
-    def _replace(self, deployments: tuple[Deployment, ...]) -> None:
+    def withdraw(self, name: str) -> None:
+        """Stop serving a user function; nothing happens if it is not served."""
+        self._claims.pop(name, None)
+        if self._handlers_of.pop(name, None) is not None:
+            self._replace(tuple(d for d in self.deployments if d.name != name))
+
+    def _replace(self, deployments: Sequence[Deployment]) -> None:
         self.deployments = deployments
         self.entities = {e.service_name: e for d in deployments for e in d.entities}
+        self._collect_handlers()
+        self.revision += 1
+
+    def _collect_handlers(self) -> None:
         self.handlers = {
             service: handler
             for handlers in self._handlers_of.values()
             for service, handler in handlers.items()
         }
-        self.revision += 1
+
+
+class _Suspended:
+    """The handler of services that are being closed."""
+
+    async def handle(self, request: Request) -> Outcome:
+        raise Stopping(f"service {request.service!r} is being closed or replaced; try again")
