@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -26,6 +26,7 @@ from cloudstate_core.store import Commit, EntityKey, StateStore
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.testing.faulty_store import FaultyStore
+from cloudstate_eventsourced.entity import EventSourcedEntity
 from cloudstate_eventsourced.plugin import EventSourcedKind
 from cloudstate_runtime.function.grpc_link import open_grpc_link
 from cloudstate_runtime.function.local_link import LocalLink
@@ -146,14 +147,18 @@ def _line(event: object) -> str:
 
 @asynccontextmanager
 async def serve(
-    how: str, *, desk: Desk | None = None, store: StateStore | None = None, **settings: AnyType
+    how: str,
+    *,
+    desk: Desk | None = None,
+    entities: Sequence[EventSourcedEntity] = (),
+    **settings: AnyType,
 ) -> AsyncIterator[Served]:
-    """Serve a desk over a link; keywords are settings of the runtime."""
+    """Serve a desk, or other entities, over a link; keywords are settings of the runtime."""
     clock, seen, desk = ManualClock(), RecordingInstrument(), desk or Desk()
     kinds = {"eventsourced": EventSourcedKind()}
     plugins = Plugins(kinds=kinds, instruments=(seen,))
-    meddled = MeddledStore(store or MemoryStore(clock))
-    function = UserFunction(desk.entities, plugins)
+    meddled = MeddledStore(MemoryStore(clock))
+    function = UserFunction(entities or desk.entities, plugins)
     async with (
         open_link(how, function, clock) as link,
         open_runtime(
