@@ -11,7 +11,7 @@ import pytest
 from desk import HELD, NOTEBOOK, UNREADABLE, Desk
 from google.protobuf.any_pb2 import Any
 from notebook.notebook_pb2 import LineAdded, Lines, Page
-from served import Serve, Served
+from served import Serve, Served, serve
 
 from cloudstate.entity_pb2 import Command
 from cloudstate.event_sourced_pb2 import (
@@ -22,6 +22,7 @@ from cloudstate.event_sourced_pb2 import (
 from cloudstate_core.anys import encode
 from cloudstate_core.errors import (
     DeadlineExceeded,
+    LimitExceeded,
     MalformedRequest,
     SequenceConflict,
     Stopping,
@@ -33,7 +34,7 @@ from cloudstate_core.errors import (
 from cloudstate_core.failure_code import code_of
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.status import Status
-from cloudstate_core.store import AppendEvents, Commit, EntityKey
+from cloudstate_core.store import MAX_PAYLOAD_BYTES, AppendEvents, Commit, EntityKey
 from cloudstate_eventsourced.engine import HANDLE
 
 pytestmark = pytest.mark.usefixtures("logged")
@@ -288,6 +289,15 @@ async def test_what_the_store_cannot_confirm_is_not_acknowledged(
         assert await served.write("e", "d") == " ".join([*expected, "d"])
         assert await served.stored("e") == [*expected, "d"]
         assert served.seen.activated == ["e", "e"]
+
+
+async def test_an_event_that_is_too_large_for_the_store_is_refused() -> None:
+    async with serve("local") as served:
+        with pytest.raises(LimitExceeded):
+            await served.write("e", "a", "x" * MAX_PAYLOAD_BYTES)
+
+        assert await served.stored("e") == []
+        assert await served.write("e", "b") == "b"
 
 
 # --- What is no command --------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any as AnyType
 
 import pytest
@@ -238,6 +239,37 @@ async def test_a_task_that_outlives_its_command_cannot_emit() -> None:
         await tasks[0]
     assert list((await stream.ask()).events) == []
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_thread_that_outlives_its_command_changes_nothing() -> None:
+    entity = adding(declared())
+    has_begun, goes_on, has_ended = threading.Event(), threading.Event(), threading.Event()
+    raised: list[Exception] = []
+
+    @entity.command_handler("Write", blocking=True)
+    def write(state: Notes, ctx: EventSourcedCommandContext) -> Text:
+        has_begun.set()
+        assert goes_on.wait(20)
+        try:
+            ctx.emit(LineAdded(line="late"))
+        except RuntimeError as error:
+            raised.append(error)
+        has_ended.set()
+        return Text()
+
+    stream = await opened(entity)
+    state = stream.conversation._state
+    command = asyncio.create_task(stream.command("Write"))
+    assert await asyncio.to_thread(has_begun.wait, 20)
+    command.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await command
+    goes_on.set()
+    assert await asyncio.to_thread(has_ended.wait, 20)
+
+    assert "was used after its handler returned" in str(raised[0])
+    assert state == Notes()
+    assert stream.sent == []
 
 
 async def test_a_stream_that_is_closed_lets_go_of_the_state() -> None:
