@@ -61,9 +61,11 @@ GARBAGE = b"\xff\xff\xff\xff\xff\x07garbage"
 NOT_UTF8 = b"\x12\x04\x12\x02\xff\xfe"
 
 _ALL = (
-    Script("never-answers", "does not answer", instead(), TOO_LATE),
-    Script("answers-late", "answers when the proxy has given up", answers_late, TOO_LATE),
-    Script("stops-reading", "stops reading", instead(Hang()), TOO_LATE),
+    Script("never-answers", "does not answer", instead(), TOO_LATE, reported=True),
+    Script(
+        "answers-late", "answers when the proxy has given up", answers_late, TOO_LATE, reported=True
+    ),
+    Script("stops-reading", "stops reading", instead(Hang()), TOO_LATE, reported=True),
     Script("answers-twice", "answers twice", answers_twice, ANSWERED, stored=Stored.EVENTS),
     Script(
         "answers-then-fails",
@@ -115,21 +117,39 @@ _ALL = (
         reported=True,
     ),
     Script(
-        "garbage", "sends bytes that are no message", instead(SendBytes(GARBAGE)), BROKEN_OR_GONE
+        "garbage",
+        "sends bytes that are no message",
+        instead(SendBytes(GARBAGE)),
+        BROKEN_OR_GONE,
+        reported=True,
     ),
-    Script("not-utf8", "sends text that is no UTF-8", instead(SendBytes(NOT_UTF8)), BROKEN_OR_GONE),
-    Script("closes", "ends the stream in order, without an answer", instead(End()), BROKEN_OR_GONE),
+    Script(
+        "not-utf8",
+        "sends text that is no UTF-8",
+        instead(SendBytes(NOT_UTF8)),
+        BROKEN_OR_GONE,
+        reported=True,
+    ),
+    Script(
+        "closes",
+        "ends the stream in order, without an answer",
+        instead(End()),
+        BROKEN_OR_GONE,
+        reported=True,
+    ),
     Script(
         "breaks",
         "ends the stream with an error",
         instead(End(Status.INTERNAL, DESCRIPTION)),
         BROKEN_OR_GONE,
+        reported=True,
     ),
     Script(
-        "claims-ok-elsewhere",
+        "blames-the-client",
         "ends the stream with a status that blames the client",
         instead(End(Status.INVALID_ARGUMENT, DESCRIPTION)),
         BROKEN_OR_GONE,
+        reported=True,
     ),
     Script(
         "closes-when-idle",
@@ -276,6 +296,7 @@ _ALL = (
         instead(),
         BROKEN,
         at_start=(Send(Out(failure=Failure(description=DESCRIPTION))), End()),
+        reported=True,
     ),
     Script(
         "replies-at-start",
@@ -283,6 +304,7 @@ _ALL = (
         instead(),
         BROKEN,
         at_start=(Send(UNASKED),),
+        reported=True,
     ),
     Script(
         "breaks-at-start",
@@ -290,6 +312,7 @@ _ALL = (
         instead(),
         BROKEN_OR_GONE,
         at_start=(End(Status.RESOURCE_EXHAUSTED, DESCRIPTION),),
+        reported=True,
     ),
     Script(
         "breaks-on-replay",
@@ -304,6 +327,7 @@ _ALL = (
         instead(),
         BROKEN,
         at_start=(Flood(UNASKED),),
+        reported=True,
     ),
 )
 

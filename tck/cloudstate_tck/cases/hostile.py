@@ -7,6 +7,7 @@ command nothing is stored. Each case provokes one script of `cloudstate_tck.host
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 
 from cloudstate.event_sourced_pb2 import EventSourcedStreamIn
@@ -38,6 +39,9 @@ MAX_UNASKED_STREAMS = 10
 UNASKED_WITHIN_S = 1.0
 
 NEIGHBOURS = 5
+
+#: A neighbour takes a new id after so many commands, so that its state stays small.
+NEIGHBOUR_COMMANDS = 50
 
 
 async def run_script(script: Script, examination: Examination) -> None:
@@ -188,18 +192,18 @@ async def _expect_no_recovery(script: Script, examination: Examination, entity_i
         raise Mismatch("the entity's next command", expected="a failure", found="a reply")
 
 
-async def _be_a_neighbour(examination: Examination, finish: asyncio.Event) -> str:
-    """Append to an entity of its own, again and again; the state must follow.
+async def _be_a_neighbour(examination: Examination, finish: asyncio.Event) -> None:
+    """Append to entities of its own, one after the other; the state must follow.
 
     Raises:
         Mismatch: If a single command fails or the state is another.
     """
-    entity_id = examination.new_entity_id("neighbour")
-    state = ""
-    while not finish.is_set() or not state:
-        state += "n"
-        await expect_state(examination, entity_id, emit("n"), state=state)
-    return state
+    while True:
+        entity_id = examination.new_entity_id("neighbour")
+        for count in range(1, NEIGHBOUR_COMMANDS + 1):
+            await expect_state(examination, entity_id, emit("n"), state="n" * count)
+            if finish.is_set():
+                return
 
 
 async def all_at_once(examination: Examination) -> None:
@@ -210,14 +214,23 @@ async def all_at_once(examination: Examination) -> None:
     ]
     hostile = [
         asyncio.create_task(
-            status_of(examination, examination.new_entity_id(f"{name}:crowd"), emit(MISBEHAVE))
+            provoke(script, examination, examination.new_entity_id(f"{script.name}:crowd"))
         )
-        for name in SCRIPTS
+        for script in SCRIPTS.values()
     ]
-    await asyncio.wait(hostile)
-    finish.set()
-    for task in [*hostile, *neighbours]:
-        await task
+    try:
+        await _all_of(hostile)
+    finally:
+        finish.set()
+        await _all_of(neighbours)
+
+
+async def _all_of(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Wait for all, then raise what the first one has raised."""
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
 
 
 async def passivation_without_an_end(examination: Examination) -> None:
