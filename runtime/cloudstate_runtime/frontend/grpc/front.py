@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
-import grpc
-
-from cloudstate_core.errors import ConfigurationError
 from cloudstate_core.frontend import Acceptor, FrontEnd, FrontEndHost
-from cloudstate_runtime.frontend.calls import Calls
+from cloudstate_runtime.frontend.calls import Calls, Refusal
+from cloudstate_runtime.frontend.grpc.call import Call
+from cloudstate_runtime.frontend.grpc.connection import GrpcConnection
 from cloudstate_runtime.frontend.grpc.health import Health
 from cloudstate_runtime.frontend.grpc.methods import MethodTable
-from cloudstate_runtime.frontend.grpc.options import server_options
-from cloudstate_runtime.frontend.grpc.pump import Pump
 from cloudstate_runtime.frontend.grpc.reflection import Reflection, ReflectionAnswers
 
 __all__ = ["GrpcFrontEnd"]
@@ -25,8 +21,16 @@ __all__ = ["GrpcFrontEnd"]
 #: What every HTTP/2 connection starts with (RFC 9113, section 3.4), as far as it takes to know one.
 _PREFACE = b"PRI * HTTP/2.0"
 
-#: A Unix socket's path has to fit into 108 bytes on Linux and 104 on macOS, with its final zero.
-_MAX_SOCKET_PATH_BYTES = 103
+#: How often deadlines and the age of connections are looked at, in seconds. A client knows its own
+#: deadline; this is for those that are gone without a word.
+_SWEEP_INTERVAL_S = 0.1
+
+#: Connections are replaced now and then, so that leaks on either side end and clients spread over
+#: what has been started since.
+_MAX_CONNECTION_AGE_S = 30 * 60.0
+
+#: A connection without calls costs memory; a client opens another without noticing.
+_MAX_CONNECTION_IDLE_S = 10 * 60.0
 
 
 class GrpcFrontEnd(FrontEnd):
@@ -52,64 +56,88 @@ class GrpcFrontEnd(FrontEnd):
 
     @asynccontextmanager
     async def _open(self, host: FrontEndHost) -> AsyncIterator[Acceptor]:
-        # The folder is readable by this user alone, and so is the socket in it.
-        with tempfile.TemporaryDirectory(prefix="cloudstate-") as folder:
-            path = f"{folder}/grpc"
-            if len(path.encode()) > _MAX_SOCKET_PATH_BYTES:
-                raise ConfigurationError(
-                    f"the temporary folder's path is too long for a socket: {folder!r}; "
-                    "set TMPDIR to a shorter one"
-                )
-            calls, stopping = Calls(host), asyncio.Event()
-            own = Health(host, stopping).methods()
-            if self._reflection:
-                own |= Reflection(ReflectionAnswers(host.served), stopping).methods()
-            server = grpc.aio.server(options=server_options(host.limits))
-            server.add_generic_rpc_handlers((MethodTable(host, calls, own),))
-            server.add_insecure_port(f"unix:{path}")
-            await server.start()
-            acceptor = _GrpcAcceptor(server, calls, stopping, path)
-            try:
-                yield acceptor
-            finally:
-                await acceptor.close()
+        own = Health(host).methods()
+        if self._reflection:
+            own |= Reflection(ReflectionAnswers(host.served)).methods()
+        calls = Calls(host)
+        acceptor = _GrpcAcceptor(host, calls, MethodTable(host, calls, own))
+        sweeping = asyncio.create_task(acceptor.sweep())
+        try:
+            yield acceptor
+        finally:
+            sweeping.cancel()
+            await asyncio.wait((sweeping,))
+            await acceptor.close()
 
 
 class _GrpcAcceptor:
-    """Carries accepted connections to the server."""
+    """All connections of the front end."""
 
-    def __init__(
-        self, server: grpc.aio.Server, calls: Calls, stopping: asyncio.Event, path: str
-    ) -> None:
-        self._server = server
+    def __init__(self, host: FrontEndHost, calls: Calls, methods: MethodTable) -> None:
+        self.limits = host.limits
+        self.method = methods.find
+        self.now_s = host.clock.monotonic_s
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._clock = host.clock
         self._calls = calls
-        self._stopping = stopping
-        self._path = path
-        self._pumps: set[Pump] = set()
-        self._all_closed = asyncio.Event()
-        self._all_closed.set()
+        self._connections: set[GrpcConnection] = set()
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+
+    def refusal(self, error: Exception, call: Call) -> Refusal:
+        """Return what to tell a client about an error."""
+        path = next((value for name, value in call.headers if name == b":path"), b"")
+        service, _, command = path[1:].decode("latin-1").partition("/")
+        return self._calls.refusal(error, service, command)
 
     async def accept(self, connection: socket.socket) -> None:
-        pump = Pump(self._path, self._pump_closed)
-        self._pumps.add(pump)
-        self._all_closed.clear()
-        await pump.start(connection)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: GrpcConnection(self), connection)
 
     async def drain(self, grace_s: float) -> None:
-        # Conversations that would last for ever end now; gRPC waits for all others.
-        self._stopping.set()
-        await asyncio.gather(self._server.stop(grace_s), self._calls.drain(grace_s))
+        for connection in tuple(self._connections):
+            connection.drain()
+        try:
+            async with self._clock.timeout(grace_s):
+                await self._none_left.wait()
+                if self.tasks:  # those whose clients are gone
+                    await asyncio.wait(self.tasks)
+        except TimeoutError:
+            pass
+
+    async def sweep(self) -> None:
+        """End what takes too long; runs until cancelled."""
+        while True:
+            await self._clock.sleep(_SWEEP_INTERVAL_S)
+            now_s = self.now_s()
+            for connection in tuple(self._connections):
+                connection.expire(now_s)
+                if not connection.is_greeted:
+                    if now_s - connection.opened_s > self.limits.handshake_timeout_s:
+                        connection.close()
+                elif now_s - connection.opened_s > _MAX_CONNECTION_AGE_S or (
+                    not connection.calls and now_s - connection.last_call_s > _MAX_CONNECTION_IDLE_S
+                ):
+                    connection.drain()
 
     async def close(self) -> None:
         """Stop at once."""
-        self._stopping.set()
-        await self._server.stop(0)
-        for pump in tuple(self._pumps):
-            pump.abort()
-        await self._all_closed.wait()
-        await self._calls.close()
+        for connection in tuple(self._connections):
+            connection.cut_off()
+        await self._none_left.wait()
+        tasks = tuple(self.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
-    def _pump_closed(self, pump: Pump) -> None:
-        self._pumps.discard(pump)
-        if not self._pumps:
-            self._all_closed.set()
+    def opened(self, connection: GrpcConnection) -> None:
+        """Take note of a connection."""
+        self._connections.add(connection)
+        self._none_left.clear()
+
+    def closed(self, connection: GrpcConnection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._none_left.set()

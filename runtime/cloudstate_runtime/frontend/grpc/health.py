@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import (
     HealthCheckRequest,
     HealthCheckResponse,
-    HealthListRequest,
     HealthListResponse,
 )
 
 from cloudstate_core.frontend import FrontEndHost
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
-from cloudstate_runtime.frontend.grpc.conversation import STOPPING, unless_set
-from cloudstate_runtime.frontend.grpc.methods import Method
-from cloudstate_runtime.frontend.grpc.status import ServicerContext, abort
+from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method, Unary
+from cloudstate_runtime.frontend.grpc.status import Aborted
 
 __all__ = ["Health"]
 
@@ -34,63 +30,56 @@ class Health:
 
     Args:
         host: Knows what is served and whether it is ready.
-        stopping: Set when the server stops; whoever watches is told and sent away.
     """
 
-    def __init__(self, host: FrontEndHost, stopping: asyncio.Event) -> None:
+    def __init__(self, host: FrontEndHost) -> None:
         self._host = host
-        self._stopping = stopping
 
     def methods(self) -> dict[str, Method]:
         """Return the methods by path."""
         return {
-            f"/{_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(
-                self._check,
-                request_deserializer=HealthCheckRequest.FromString,
-                response_serializer=HealthCheckResponse.SerializeToString,
-            ),
-            f"/{_SERVICE}/List": grpc.unary_unary_rpc_method_handler(
-                self._list,
-                request_deserializer=HealthListRequest.FromString,
-                response_serializer=HealthListResponse.SerializeToString,
-            ),
-            f"/{_SERVICE}/Watch": grpc.unary_stream_rpc_method_handler(
-                self._watch,
-                request_deserializer=HealthCheckRequest.FromString,
-                response_serializer=HealthCheckResponse.SerializeToString,
-            ),
+            f"/{_SERVICE}/Check": Unary(self._check),
+            f"/{_SERVICE}/List": Unary(self._list),
+            f"/{_SERVICE}/Watch": Conversation(self._watch),
         }
 
-    async def _check(
-        self, request: HealthCheckRequest, context: ServicerContext
-    ) -> HealthCheckResponse:
-        status = self._status(request.service)
+    async def _check(self, call: Call, payload: bytes) -> bytes:
+        service = _service(payload)
+        status = self._status(service)
         if status == _UNKNOWN:
-            name = request.service[:200]
-            await abort(context, Refusal(Status.NOT_FOUND, f"service {name!r} is not served here"))
-        return HealthCheckResponse(status=status)
+            reason = f"service {service[:200]!r} is not served here"
+            raise Aborted(Refusal(Status.NOT_FOUND, reason))
+        return _response(status)
 
-    async def _list(
-        self, request: HealthListRequest, context: ServicerContext
-    ) -> HealthListResponse:
+    async def _list(self, call: Call, payload: bytes) -> bytes:
         names = ("", *self._host.served.entities)
-        return HealthListResponse(
-            statuses={name: HealthCheckResponse(status=self._status(name)) for name in names}
-        )
+        statuses = {name: HealthCheckResponse(status=self._status(name)) for name in names}
+        return bytes(HealthListResponse(statuses=statuses).SerializeToString())
 
-    async def _watch(self, request: HealthCheckRequest, context: ServicerContext) -> None:
+    async def _watch(self, call: Call) -> None:
+        payload = await call.read()
+        service = _service(payload or b"")
         told = None
-        while not self._stopping.is_set():
-            status = self._status(request.service)
+        while True:
+            status = self._status(service)
             if status != told:
-                await context.write(HealthCheckResponse(status=status))
+                await call.write(_response(status))
                 told = status
-            await unless_set(self._stopping, self._host.clock.sleep(_WATCH_INTERVAL_S))
-        await context.write(HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING))
-        await abort(context, STOPPING)
+            await self._host.clock.sleep(_WATCH_INTERVAL_S)
 
     def _status(self, service: str) -> HealthCheckResponse.ServingStatus:
         if service and service not in self._host.served.entities:
             return _UNKNOWN
-        ready = self._host.is_ready() and not self._stopping.is_set()
-        return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        is_ready = self._host.is_ready()
+        return HealthCheckResponse.SERVING if is_ready else HealthCheckResponse.NOT_SERVING
+
+
+def _service(payload: bytes) -> str:
+    try:
+        return str(HealthCheckRequest.FromString(payload).service)
+    except DecodeError as error:
+        raise Aborted(Refusal(Status.INVALID_ARGUMENT, f"not a request: {error}")) from error
+
+
+def _response(status: HealthCheckResponse.ServingStatus) -> bytes:
+    return bytes(HealthCheckResponse(status=status).SerializeToString())

@@ -1,42 +1,38 @@
-"""The methods that the gRPC server serves, at the moment of each call."""
+"""The methods that gRPC clients can call, at the moment of each call."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import NoReturn
 
-import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as PackedAny
 
 from cloudstate.entity_pb2 import Metadata as WireMetadata
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
-from cloudstate_core.errors import DeadlineExceeded
 from cloudstate_core.frontend import FrontEndHost
 from cloudstate_core.handler import Outcome, Request
-from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Calls, Refusal
-from cloudstate_runtime.frontend.grpc.status import ServicerContext, abort, failure_refusal
-from cloudstate_runtime.frontend.headers import grpc_headers, is_passed_on
+from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method, Unary
+from cloudstate_runtime.frontend.grpc.status import Aborted, failure_refusal
+from cloudstate_runtime.frontend.grpc.wire import metadata_of
+from cloudstate_runtime.frontend.headers import grpc_headers
 
-__all__ = ["Method", "MethodTable"]
+__all__ = ["MethodTable"]
 
 log = structlog.get_logger()
 
-Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Behaviour = Callable[[Any, ServicerContext], Awaitable[Any]]
-
-#: Longer paths are cut in the text that a client gets back.
+#: Longer names are cut in the text that a client gets back.
 _MAX_SHOWN_CHARACTERS = 200
 
 
-class MethodTable(grpc.GenericRpcHandler):
+class MethodTable:
     """Finds the method for a path; what is served may change between two calls.
 
     Args:
-        host: What is served, and the limits.
-        calls: Runs the requests.
+        host: What is served, and where requests go.
+        calls: Tells what clients see of failures.
         own: Methods of the front end itself, by path.
     """
 
@@ -47,7 +43,8 @@ class MethodTable(grpc.GenericRpcHandler):
         self._revision: int | None = None
         self._methods: dict[str, Method] = {}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Method:
+    def find(self, path: str) -> Method:
+        """Return the method at a path; one that refuses every call if there is none."""
         served = self._host.served
         if served.revision != self._revision:
             self._methods = {
@@ -57,19 +54,15 @@ class MethodTable(grpc.GenericRpcHandler):
             }
             self._methods.update(self._own)
             self._revision = served.revision
-        path = handler_call_details.method
         return self._methods.get(path) or self._unknown(path)
 
     def _method(self, entity: DeployedEntity, method: DeployedMethod) -> Method:
         if method.client_streaming or method.server_streaming:
             return _refusing(
-                Refusal(
-                    Status.UNIMPLEMENTED,
-                    f"method {method.name!r} of {entity.service_name!r} is streamed; "
-                    "streamed methods are not served here",
-                )
+                f"method {method.name!r} of {entity.service_name!r} is streamed; "
+                "streamed methods are not served here"
             )
-        return grpc.unary_unary_rpc_method_handler(self._unary(entity, method))
+        return Unary(self._unary(entity, method))
 
     def _unknown(self, path: str) -> Method:
         service, _, command = path[1:].partition("/")
@@ -77,74 +70,56 @@ class MethodTable(grpc.GenericRpcHandler):
         what = f"method {command!r} of {service!r}" if served else f"service {service!r}"
         if len(what) > _MAX_SHOWN_CHARACTERS:
             what = what[:_MAX_SHOWN_CHARACTERS] + "…"
-        return _refusing(Refusal(Status.UNIMPLEMENTED, f"{what} is not served here"))
+        return _refusing(f"{what} is not served here")
 
-    def _unary(self, entity: DeployedEntity, method: DeployedMethod) -> Behaviour:
+    def _unary(
+        self, entity: DeployedEntity, method: DeployedMethod
+    ) -> Callable[[Call, bytes], Awaitable[bytes]]:
         # Everything that is the same for every call is looked up here, once.
         service, command, type_url = entity.service_name, method.name, method.input_type_url
-        run, deadline_s = self._calls.run, self._deadline_s
+        handle = self._host.handler.handle
 
-        async def call(payload: bytes, context: ServicerContext) -> bytes:
-            try:
-                outcome = await run(
-                    Request(
-                        service,
-                        command,
-                        PackedAny(type_url=type_url, value=payload),
-                        _metadata(context),
-                        deadline_s(context),
-                    )
+        async def answer(call: Call, payload: bytes) -> bytes:
+            outcome = await handle(
+                Request(
+                    service,
+                    command,
+                    PackedAny(type_url=type_url, value=payload),
+                    metadata_of(call.headers),
+                    call.deadline_s,
                 )
-            except Exception as error:
-                await abort(context, self._calls.refusal(error, service, command))
+            )
             action = outcome.action
             if not action.HasField("reply"):
-                await self._abort_without_reply(context, outcome, service, command)
+                self._abort(outcome, service, command)
             reply = action.reply
             if reply.HasField("metadata"):
-                await _send_headers(context, reply.metadata)
+                call.reply_headers += _headers(reply.metadata)
             return reply.payload.value
 
-        return call
+        return answer
 
-    async def _abort_without_reply(
-        self, context: ServicerContext, outcome: Outcome, service: str, command: str
-    ) -> NoReturn:
+    def _abort(self, outcome: Outcome, service: str, command: str) -> NoReturn:
         action = outcome.action
         if action.HasField("failure"):
-            await abort(context, failure_refusal(action.failure))
-        await abort(context, self._calls.no_reply(action, service, command))
-
-    def _deadline_s(self, context: ServicerContext) -> float:
-        limits = self._host.limits
-        left_s = cast("float | None", context.time_remaining())
-        if left_s is None:
-            left_s = limits.default_deadline_s
-        elif left_s <= 0:
-            raise DeadlineExceeded("the deadline passed before the call was begun")
-        return self._host.clock.monotonic_s() + min(left_s, limits.max_deadline_s)
+            raise Aborted(failure_refusal(action.failure))
+        raise Aborted(self._calls.no_reply(action, service, command))
 
 
-def _metadata(context: ServicerContext) -> Metadata:
-    entries = context.invocation_metadata()
-    return Metadata([e for e in entries if is_passed_on(e[0])]) if entries else EMPTY_METADATA
-
-
-async def _send_headers(context: ServicerContext, metadata: WireMetadata) -> None:
+def _headers(metadata: WireMetadata) -> list[tuple[bytes, bytes]]:
     headers = []
     for name, value in grpc_headers(metadata):
         if value is None:
             log.warning("reply_header_dropped", name=name)
         else:
-            headers.append((name, value))
-    if headers:
-        await context.send_initial_metadata(headers)
+            headers.append((name.encode(), value.encode()))
+    return headers
 
 
-def _refusing(refusal: Refusal) -> Method:
+def _refusing(reason: str) -> Method:
     """Return a method that is refused before its message is read, however it is called."""
 
-    async def refuse(requests: object, context: ServicerContext) -> None:
-        await abort(context, refusal)
+    async def refuse(call: Call) -> None:
+        raise Aborted(Refusal(Status.UNIMPLEMENTED, reason))
 
-    return grpc.stream_stream_rpc_method_handler(refuse)
+    return Conversation(refuse)

@@ -6,12 +6,11 @@ answers both.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import (
     ErrorResponse,
@@ -25,10 +24,10 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 
 from cloudstate_core.frontend import Served
 from cloudstate_core.status import Status
-from cloudstate_runtime.frontend.grpc.conversation import messages
+from cloudstate_runtime.frontend.calls import Refusal
+from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method
 from cloudstate_runtime.frontend.grpc.descriptors import DescriptorIndex
-from cloudstate_runtime.frontend.grpc.methods import Method
-from cloudstate_runtime.frontend.grpc.status import ServicerContext
+from cloudstate_runtime.frontend.grpc.status import Aborted
 
 __all__ = ["REFLECTION_SERVICES", "Reflection", "ReflectionAnswers"]
 
@@ -118,12 +117,10 @@ class Reflection:
 
     Args:
         answers: Answers the questions.
-        stopping: Set when open conversations are to end.
     """
 
-    def __init__(self, answers: ReflectionAnswers, stopping: asyncio.Event) -> None:
+    def __init__(self, answers: ReflectionAnswers) -> None:
         self._answers = answers
-        self._stopping = stopping
 
     def methods(self) -> dict[str, Method]:
         """Return the methods by path."""
@@ -133,12 +130,13 @@ class Reflection:
         }
 
     def _method(self, service: str) -> Method:
-        async def converse(requests: object, context: ServicerContext) -> None:
-            async for request in messages(context, self._stopping):
-                await context.write(self._answers.answer(service, request))
+        async def converse(call: Call) -> None:
+            while (payload := await call.read()) is not None:
+                try:
+                    request = ServerReflectionRequest.FromString(payload)
+                except DecodeError as error:
+                    reason = f"not a request: {error}"
+                    raise Aborted(Refusal(Status.INVALID_ARGUMENT, reason)) from error
+                await call.write(self._answers.answer(service, request).SerializeToString())
 
-        return grpc.stream_stream_rpc_method_handler(
-            converse,
-            request_deserializer=ServerReflectionRequest.FromString,
-            response_serializer=ServerReflectionResponse.SerializeToString,
-        )
+        return Conversation(converse)

@@ -1,10 +1,9 @@
-"""From a refusal to a gRPC status."""
+"""From a refusal to the trailers that end a call."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import base64
 
-import grpc
 from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
@@ -14,16 +13,32 @@ from cloudstate.entity_pb2 import Failure
 from cloudstate_core.failure_code import code_of
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
+from cloudstate_runtime.frontend.grpc.wire import encoded_text
 
-__all__ = ["ServicerContext", "abort", "failure_refusal", "retry_details"]
+__all__ = ["OK_TRAILERS", "RESPONSE_HEADERS", "Aborted", "failure_refusal", "trailers"]
 
-ServicerContext = grpc.aio.ServicerContext[Any, Any]
+Header = tuple[bytes, bytes]
 
-_CODES: dict[Status, grpc.StatusCode] = {Status(code.value[0]): code for code in grpc.StatusCode}
+RESPONSE_HEADERS: list[Header] = [
+    (b":status", b"200"),
+    (b"content-type", b"application/grpc"),
+]
+OK_TRAILERS: list[Header] = [(b"grpc-status", b"0")]
 
-#: A status travels in a header. Clients refuse a block of headers above 8 KiB, and a character may
-#: take three bytes for each byte of its UTF-8.
+#: Clients refuse a block of headers above 8 KiB, and a byte of text may take three there.
 _MAX_MESSAGE_BYTES = 2048
+
+
+class Aborted(Exception):
+    """A call is to end with a status.
+
+    Attributes:
+        refusal: The status.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(refusal.message)
 
 
 def failure_refusal(failure: Failure) -> Refusal:
@@ -31,27 +46,25 @@ def failure_refusal(failure: Failure) -> Refusal:
     return Refusal(code_of(failure) or Status.UNKNOWN, failure.description)
 
 
-def retry_details(refusal: Refusal) -> bytes | None:
-    """Return what goes into the trailer `grpc-status-details-bin`; None for nothing."""
-    if refusal.retry_after_s is None:
-        return None
-    delay = Duration()
-    delay.FromNanoseconds(round(refusal.retry_after_s * 1e9))
-    packed = PackedAny()
+def trailers(refusal: Refusal) -> list[Header]:
+    """Return the trailers for a status other than OK."""
+    message = _short(refusal.message)
+    result = [
+        (b"grpc-status", str(int(refusal.status)).encode()),
+        (b"grpc-message", encoded_text(message)),
+    ]
+    if refusal.retry_after_s is not None:
+        details = _retry_details(refusal, message)
+        result.append((b"grpc-status-details-bin", base64.b64encode(details).rstrip(b"=")))
+    return result
+
+
+def _retry_details(refusal: Refusal, message: str) -> bytes:
+    delay, packed = Duration(), PackedAny()
+    delay.FromNanoseconds(round((refusal.retry_after_s or 0.0) * 1e9))
     packed.Pack(RetryInfo(retry_delay=delay))
-    rich = RichStatus(code=refusal.status, message=_short(refusal.message), details=[packed])
+    rich = RichStatus(code=refusal.status, message=message, details=[packed])
     return bytes(rich.SerializeToString())
-
-
-async def abort(context: ServicerContext, refusal: Refusal) -> NoReturn:
-    """End a call with a status.
-
-    Raises:
-        grpc.aio.AbortError: Always; gRPC catches it.
-    """
-    details = retry_details(refusal)
-    trailers = () if details is None else (("grpc-status-details-bin", details),)
-    await context.abort(_CODES[refusal.status], _short(refusal.message), trailers)
 
 
 def _short(message: str) -> str:
