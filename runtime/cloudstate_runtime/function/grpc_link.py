@@ -31,7 +31,12 @@ log = structlog.get_logger()
 _TERMINATION = "Unexpected entity termination"
 
 #: How a call says that it is over.
-_ENDINGS = (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError)
+_ENDINGS = (
+    grpc.aio.AioRpcError,
+    grpc.aio.InternalError,
+    asyncio.InvalidStateError,
+    asyncio.CancelledError,
+)
 
 #: How long a report may take; nobody waits for it.
 _REPORT_TIMEOUT_S = 5.0

@@ -113,13 +113,13 @@ class Router:
 
     async def _carry_out(self, request: Request, side_effects: Sequence[SideEffect]) -> None:
         for side_effect in side_effects:
-            target = self._passed_on(request, side_effect, "side effect")
             if side_effect.synchronous:
+                target = self._passed_on(request, side_effect, "side effect")
                 await self._handle_passed_on(target)
             elif len(self._effects) >= self._max_pending_effects:
-                await self._try(target)  # the one who asks for too much waits
+                await self._try(request, side_effect)  # the one who asks for too much waits
             else:
-                task = asyncio.create_task(self._try(target))
+                task = asyncio.create_task(self._try(request, side_effect))
                 self._effects.add(task)
                 task.add_done_callback(self._effect_ended)
 
@@ -127,19 +127,15 @@ class Router:
         self._effects.discard(task)
         self._something_ended.set()
 
-    async def _try(self, target: Request) -> None:
+    async def _try(self, request: Request, side_effect: SideEffect) -> None:
+        about = {"service": side_effect.service_name, "command": side_effect.command_name}
         try:
+            target = self._passed_on(request, side_effect, "side effect")
             await self._handle_passed_on(target)
         except CloudstateError as error:
-            log.warning(
-                "side_effect_failed",
-                service=target.service,
-                command=target.command,
-                reason=str(error),
-                detail=error.detail,
-            )
+            log.warning("side_effect_failed", reason=str(error), detail=error.detail, **about)
         except Exception:
-            log.exception("side_effect_failed", service=target.service, command=target.command)
+            log.exception("side_effect_failed", **about)
 
     async def _handle_passed_on(self, target: Request) -> Outcome:
         try:
