@@ -7,8 +7,12 @@ from typing import Annotated, Optional, Protocol
 from typing import Any as AnyType
 
 import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from notebook.notebook_pb2 import _ARCHIVE, _NOTEBOOK, DESCRIPTOR, AllLines, LineAdded, Lines, Text
 
+from cloudstate.entity_key_pb2 import entity_key
 from cloudstate_core.anys import AnyError, encode
 from cloudstate_core.context import CommandContext
 from cloudstate_core.errors import RegistrationError
@@ -286,6 +290,40 @@ def test_a_complete_declaration_is_valid() -> None:
     entity.snapshot_handler()(restore)
 
     entity.validate()
+
+
+def service_of(*, has_key: bool = True, **streaming: bool) -> ServiceDescriptor:
+    """Return a service of one method, which takes and returns the same message."""
+    file = FileDescriptorProto(name="other.proto", package="other", syntax="proto3")
+    key = file.message_type.add(name="Page").field.add(name="id", number=1, type=9, label=1)
+    key.options.Extensions[entity_key] = has_key
+    method = file.service.add(name="Other").method.add(
+        name="Turn", input_type=".other.Page", output_type=".other.Page"
+    )
+    for direction, is_streamed in streaming.items():
+        setattr(method, direction, is_streamed)
+    pool = DescriptorPool()
+    pool.Add(file)
+    return pool.FindServiceByName("other.Other")
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        (service_of(client_streaming=True), r"other\.Other\.Turn: an entity .* cannot stream"),
+        (service_of(server_streaming=True), r"other\.Other\.Turn: an entity .* cannot stream"),
+        (service_of(has_key=False), r"other\.Other: no entity key in the message of Turn"),
+    ],
+    ids=["client streams", "server streams", "no key"],
+)
+def test_a_service_that_cannot_be_event_sourced_is_refused(
+    service: ServiceDescriptor, expected: str
+) -> None:
+    entity = EventSourcedEntity(service, init_state=Notes)
+    entity.command_handler("Turn")(lambda: None)
+
+    with pytest.raises(RegistrationError, match=expected):
+        entity.validate()
 
 
 def test_a_method_that_does_not_exist_is_no_command() -> None:
