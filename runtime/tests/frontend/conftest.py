@@ -11,9 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
 from google.api import annotations_pb2, http_pb2, httpbody_pb2
-from google.protobuf import any_pb2, descriptor_pb2, duration_pb2, empty_pb2, struct_pb2
-from google.protobuf import timestamp_pb2, wrappers_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    duration_pb2,
+    empty_pb2,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -27,12 +35,17 @@ from google.protobuf.message_factory import GetMessageClass
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.clock import Clock, SystemClock
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
-from cloudstate_core.errors import UnknownService
 from cloudstate_core.frontend import Deployment, FrontEnd, Limits
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
 from cloudstate_runtime.frontend.http import HttpFrontEnd
 from cloudstate_runtime.frontend.port import Port, open_port
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The front door serves on either loop."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
 
 KNOWN_FILES = (
     any_pb2,

@@ -6,38 +6,17 @@ import json
 from typing import NoReturn, cast
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from cloudstate_core.errors import MalformedRequest
+from cloudstate_runtime.frontend.http.strictness import Strictness
 
 __all__ = ["JsonFormatCodec"]
 
 #: A reason longer than this lists every field of a large message.
 _MAX_REASON_CHARACTERS = 300
-
-
-#: Messages that are something else than an object in JSON.
-_OWN_JSON_FORM = frozenset(
-    f"google.protobuf.{name}"
-    for name in (
-        "BoolValue",
-        "BytesValue",
-        "DoubleValue",
-        "Duration",
-        "FieldMask",
-        "FloatValue",
-        "Int32Value",
-        "Int64Value",
-        "ListValue",
-        "StringValue",
-        "Timestamp",
-        "UInt32Value",
-        "UInt64Value",
-        "Value",
-    )
-)
 
 
 class JsonFormatCodec:
@@ -62,23 +41,24 @@ class JsonFormatMessageCodec:
     def __init__(
         self, message_class: type[Message], pool: DescriptorPool | None, max_depth: int
     ) -> None:
-        self._type_name: str = message_class.DESCRIPTOR.full_name
-        self._any_value = self._type_name in _OWN_JSON_FORM
+        descriptor = cast("Descriptor", message_class.DESCRIPTOR)
+        self._type_name: str = descriptor.full_name
+        self._strictness = Strictness(descriptor)
         self._pool = pool
         self._max_depth = max_depth
 
     def parse(self, document: bytes, into: Message) -> None:
         value = _load(document)
-        if not self._any_value and not isinstance(value, dict):
-            # `json_format` takes an empty list for an empty message.
-            raise MalformedRequest(f"expected a JSON object, found {_kind(value)}")
         try:
+            self._strictness.check(value)
             json_format.ParseDict(
                 cast("dict[str, object]", value),
                 into,
                 descriptor_pool=self._pool,
                 max_recursion_depth=self._max_depth,
             )
+        except MalformedRequest:
+            raise
         except Exception as error:
             # `json_format` raises ParseError for what it foresees and half a dozen built-in errors
             # for what it does not. Whatever it is, the document is no message of this type.
@@ -123,20 +103,6 @@ def _load(document: bytes) -> object:
         raise MalformedRequest("the body is not readable JSON: nested too deeply") from error
     except ValueError as error:
         raise MalformedRequest(f"the body is not readable JSON: {error}") from error
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case _:
-            return "a number"
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
