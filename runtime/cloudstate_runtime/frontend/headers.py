@@ -11,7 +11,14 @@ from collections.abc import Iterator
 
 from cloudstate.entity_pb2 import Metadata as WireMetadata
 
-__all__ = ["grpc_headers", "http_headers", "is_passed_on"]
+__all__ = ["MAX_HEADERS_BYTES", "grpc_headers", "http_headers", "is_passed_on"]
+
+#: Clients take so much in all by default (gRPC: 8 KiB of metadata) and give the call up beyond it.
+#: And the time to compress a header for HTTP/2 grows with the square of its length.
+MAX_HEADERS_BYTES = 8 * 1024
+
+#: What HTTP/2 counts for each header beside its name and value (RFC 9113, section 6.5.2).
+_HEADER_OVERHEAD_BYTES = 32
 
 _RESERVED_PREFIXES = (":", "grpc-", "x-cloudstate-")
 
@@ -52,33 +59,44 @@ def is_passed_on(name: str) -> bool:
 def http_headers(metadata: WireMetadata) -> Iterator[tuple[str, str | None]]:
     """Yield the response headers for the metadata of a reply; None as value for one to drop.
 
-    Only text is sent; a value of bytes has no form in a header.
+    Only text is sent; a value of bytes has no form in a header. What does not fit any more is
+    dropped.
     """
+    left = MAX_HEADERS_BYTES
     for entry in metadata.entries:
         name, value = entry.key, entry.string_value
+        size = len(name) + len(value) + _HEADER_OVERHEAD_BYTES
         legal = (
-            entry.WhichOneof("value") == "string_value"
+            size <= left
+            and entry.WhichOneof("value") == "string_value"
             and _HTTP_NAME.fullmatch(name)
             and _HTTP_VALUE.fullmatch(value)
             and is_passed_on(name.lower())
             and name.lower() not in _FRAMING
         )
+        if legal:
+            left -= size
         yield name, value if legal else None
 
 
 def grpc_headers(metadata: WireMetadata) -> Iterator[tuple[str, str | None]]:
     """Yield the initial metadata for the metadata of a reply; None as value for one to drop.
 
-    Only text is sent, under a name in lower case.
+    Only text is sent, under a name in lower case. What does not fit any more is dropped.
     """
+    left = MAX_HEADERS_BYTES
     for entry in metadata.entries:
         name, value = entry.key.lower(), entry.string_value
+        size = len(name) + len(value) + _HEADER_OVERHEAD_BYTES
         legal = (
-            entry.WhichOneof("value") == "string_value"
+            size <= left
+            and entry.WhichOneof("value") == "string_value"
             and _GRPC_NAME.fullmatch(name)
             and not name.endswith("-bin")
             and _GRPC_VALUE.fullmatch(value)
             and is_passed_on(name)
             and name not in _FRAMING
         )
+        if legal:
+            left -= size
         yield name, value if legal else None
