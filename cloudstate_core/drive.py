@@ -6,7 +6,6 @@ input. Engines and servicers of every kind share this loop.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -49,9 +48,9 @@ class Driver(Generic[Input, Instruction]):
 
     async def run(self, first: Input) -> None:
         """Feed `first` to the machine, and then whatever follows from it, until nothing does."""
-        inputs = deque((first,))
-        while inputs:
-            for instruction in self._machine.receive(inputs.popleft()):
+        inputs = [first]
+        for input_ in inputs:  # and for those that are appended meanwhile
+            for instruction in self._machine.receive(input_):
                 result = await self._perform(instruction)
                 if result is not None:
                     inputs.append(result)

@@ -10,7 +10,7 @@ Everything that decides what is said on the stream is in this file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
+from typing import Final
 
 from google.protobuf.any_pb2 import Any
 
@@ -117,15 +117,18 @@ class End:
 Instruction = OpenEntity | ApplyEvent | CallHandler | TakeSnapshot | Send | End
 
 
-class State(Enum):
-    """Where a session is."""
+class State:
+    """Where a session is, in words.
 
-    NEW = "waiting for init"
-    READY = "ready"
-    HANDLING = "handling a command"
-    SNAPSHOTTING = "taking a snapshot"
-    STALE = "waiting to be started again"
-    ENDED = "ended"
+    Looking up a member of an enum would cost as much as the rest of a transition (Python 3.11).
+    """
+
+    NEW: Final = "waiting for init"
+    READY: Final = "ready"
+    HANDLING: Final = "handling a command"
+    SNAPSHOTTING: Final = "taking a snapshot"
+    STALE: Final = "waiting to be started again"
+    ENDED: Final = "ended"
 
 
 class EventSourcedSession:
@@ -138,7 +141,7 @@ class EventSourcedSession:
             snapshot_every_events: For each service that is served, after how many events a
                 snapshot is due; 0 for never.
         """
-        self.state = State.NEW
+        self.state: str = State.NEW
         self.sequence = 0
         self._snapshot_every_events = snapshot_every_events
         self._every = 0
@@ -151,21 +154,21 @@ class EventSourcedSession:
         match input_:
             case EventSourcedStreamIn():
                 return self._receive_message(input_)
-            case Returned() if self.state is State.HANDLING:
+            case Returned() if self.state == State.HANDLING:
                 return self._settle(input_)
-            case SnapshotTaken(state) if self.state is State.SNAPSHOTTING:
+            case SnapshotTaken(state) if self.state == State.SNAPSHOTTING:
                 self._out.reply.snapshot.CopyFrom(state)
                 return self._answer()
-            case _ if self.state is State.ENDED:
+            case _ if self.state == State.ENDED:
                 return []
-            case Raised() if self.state is State.SNAPSHOTTING:
+            case Raised() if self.state == State.SNAPSHOTTING:
                 # Nothing is lost without a snapshot but time at the next start, whereas a command
                 # that is refused for it would be refused for ever.
                 return self._answer()
             case Raised(reason):
                 return self._fail(self._command_id, f"Unexpected failure: {reason}")
             case _:
-                return self._violation(0, f"{type(input_).__name__} while {self.state.value}")
+                return self._violation(0, f"{type(input_).__name__} while {self.state}")
 
     def _receive_message(self, message: EventSourcedStreamIn) -> list[Instruction]:
         # `WhichOneof` names the field that is set; the order is that of a long stream's messages.
@@ -185,9 +188,7 @@ class EventSourcedSession:
             case _, None:
                 return self._violation(0, "expected a message, found an empty one")
             case state, name:
-                return self._violation(
-                    message.command.id, f"expected no {name} while {state.value}"
-                )
+                return self._violation(message.command.id, f"expected no {name} while {state}")
 
     def _receive_init(self, init: EventSourcedInit) -> list[Instruction]:
         if init.service_name not in self._snapshot_every_events:

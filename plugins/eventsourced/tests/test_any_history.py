@@ -11,6 +11,7 @@ from history import lived
 import cloudstate_eventsourced.plugin
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.store import AppendEvents, Commit
+from cloudstate_eventsourced import machine, session
 from cloudstate_eventsourced.engine import EventSourcedEngine
 from cloudstate_eventsourced.machine import Append
 
@@ -69,9 +70,8 @@ class GoesOnAfterAFailure(EventSourcedEngine):
     async def handle(self, request: Request) -> Outcome:
         outcome = await super().handle(request)
         if outcome.restart:
-            self._driver._machine.state = type(self._driver._machine.state).IDLE
-            session = self._stream._conversation._driver._machine
-            session.state = type(session.state).READY
+            self._driver._machine.state = machine.State.IDLE
+            self._stream._conversation._driver._machine.state = session.State.READY
         return Outcome(outcome.action, outcome.side_effects)
 
 

@@ -195,6 +195,17 @@ def test_an_event_may_be_a_message_a_primitive_or_json(
     assert got == [seen, seen]
 
 
+def test_the_names_of_json_events_do_not_pile_up_in_memory() -> None:
+    entity = declared()
+    entity.event_handler(Json)(lambda: None)
+    entity.apply(Notes(), encode(Json("first", 1)), AT_6)
+    before = len(entity._events._by_name)
+
+    for number in range(100):
+        entity.apply(Notes(), encode(Json(f"name{number}", 1)), AT_6)
+    assert len(entity._events._by_name) == before
+
+
 def test_each_event_goes_to_the_handler_of_its_type() -> None:
     entity, got = declared(), []
 

@@ -116,7 +116,7 @@ def ended() -> EventSourcedMachine:
     return machine
 
 
-AT: dict[State, Callable[[], EventSourcedMachine]] = {
+AT: dict[str, Callable[[], EventSourcedMachine]] = {
     State.NEW: new,
     State.LOADING: loading,
     State.STARTING: starting,
@@ -138,7 +138,7 @@ INPUTS: dict[type, Input] = {
 }
 
 #: What each state is there for. Everything else is a fault.
-EXPECTED: dict[State, type] = {
+EXPECTED: dict[str, type] = {
     State.NEW: Opening,
     State.LOADING: SnapshotLoaded,
     State.STARTING: InitSent,
@@ -150,7 +150,7 @@ EXPECTED: dict[State, type] = {
 
 FAULTS = [
     (state, input_)
-    for state in State
+    for state in AT
     for kind, input_ in INPUTS.items()
     if EXPECTED.get(state) is not kind
 ]
@@ -159,19 +159,21 @@ FAULTS = [
 def crash(machine: EventSourcedMachine, input_: Input) -> Crash:
     (instruction,) = machine.receive(input_)
     assert isinstance(instruction, Crash)
-    assert machine.state is State.ENDED
+    assert machine.state == State.ENDED
     return instruction
 
 
-@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
-def test_every_state_can_be_reached(state: State) -> None:
-    assert AT[state]().state is state
+@pytest.mark.parametrize("state", AT)
+def test_every_state_can_be_reached(state: str) -> None:
+    assert AT[state]().state == state
 
 
 @pytest.mark.parametrize(
-    ("state", "input_"), FAULTS, ids=lambda value: getattr(value, "name", type(value).__name__)
+    ("state", "input_"),
+    FAULTS,
+    ids=lambda each: each if isinstance(each, str) else type(each).__name__,
 )
-def test_what_a_state_does_not_wait_for_crashes_the_activation(state: State, input_: Input) -> None:
+def test_what_a_state_does_not_wait_for_crashes_the_activation(state: str, input_: Input) -> None:
     crashed = crash(AT[state](), input_)
 
     if isinstance(input_, ReplyArrived):
@@ -179,7 +181,7 @@ def test_what_a_state_does_not_wait_for_crashes_the_activation(state: State, inp
     else:
         assert crashed.reason == "Unexpected entity behavior"
         assert type(input_).__name__ in crashed.detail
-    assert state.value in crashed.detail
+    assert state in crashed.detail
 
 
 # --- Opening -------------------------------------------------------------------------
@@ -191,7 +193,7 @@ def test_init_carries_the_snapshot_and_what_follows_it_is_replayed() -> None:
     assert list(machine.receive(SnapshotLoaded(5, SNAPSHOT))) == [SendInit(5, SNAPSHOT)]
     assert list(machine.receive(InitSent())) == [Replay(5)]
     assert list(machine.receive(Replayed(7))) == []
-    assert machine.state is State.IDLE
+    assert machine.state == State.IDLE
     assert machine.sequence == 7
 
 
@@ -246,7 +248,7 @@ def test_a_reply_without_events_is_the_answer() -> None:
     machine = awaiting_reply(4)
 
     assert list(machine.receive(replied(REPLY, effects=[EFFECT]))) == [Answer(REPLY, [EFFECT])]
-    assert machine.state is State.IDLE
+    assert machine.state == State.IDLE
     assert machine.sequence == 4
 
 
@@ -268,7 +270,7 @@ def test_events_are_stored_in_one_commit_before_the_client_is_answered(
     assert machine.sequence == 4
     assert list(machine.receive(Appended())) == [Answer(action or ClientAction(), [EFFECT])]
     assert machine.sequence == 6
-    assert machine.state is State.IDLE
+    assert machine.state == State.IDLE
 
 
 def test_the_next_command_expects_the_events_of_the_last_one() -> None:
@@ -287,7 +289,7 @@ def test_a_failure_stores_nothing_whatever_comes_with_it(events: list[Any]) -> N
 
     assert list(machine.receive(replied(failing(), events, SNAPSHOT))) == [Answer(failing(), [])]
     assert machine.sequence == 4
-    assert machine.state is State.IDLE
+    assert machine.state == State.IDLE
 
 
 def test_a_failure_may_ask_for_a_restart_and_then_this_activation_is_over() -> None:
@@ -295,7 +297,7 @@ def test_a_failure_may_ask_for_a_restart_and_then_this_activation_is_over() -> N
     action = failing(restart=True)
 
     assert list(machine.receive(replied(action))) == [Answer(action, [], restart=True)]
-    assert machine.state is State.ENDED
+    assert machine.state == State.ENDED
     assert crash(machine, WRITE).reason == "Unexpected entity behavior"
 
 
@@ -387,24 +389,24 @@ def follow(machine: EventSourcedMachine, given_: Sequence[Input]) -> None:
     stored = unstored = 0
     for input_ in given_:
         before = machine.state
-        if before is State.APPENDING and isinstance(input_, Appended):
+        if before == State.APPENDING and isinstance(input_, Appended):
             stored, unstored = stored + unstored, 0
         for instruction in machine.receive(input_):
             match instruction:
                 case SendInit(sequence):
                     stored = sequence
                 case Append(expected, events):
-                    assert before is State.AWAITING_REPLY
+                    assert before == State.AWAITING_REPLY
                     assert expected == stored
                     unstored = len(events)
                     assert unstored > 0
                 case Answer():
                     assert unstored == 0
                 case SendCommand():
-                    assert before is State.IDLE
+                    assert before == State.IDLE
                 case Crash():
-                    assert machine.state is State.ENDED
-        if isinstance(input_, Replayed) and before is State.REPLAYING:
+                    assert machine.state == State.ENDED
+        if isinstance(input_, Replayed) and before == State.REPLAYING:
             stored = input_.sequence
 
 

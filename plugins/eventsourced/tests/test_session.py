@@ -66,7 +66,7 @@ def ready(every: int = 0, sequence: int = 0) -> EventSourcedSession:
     session = new(every)
     snapshot = EventSourcedSnapshot(snapshot_sequence=sequence, snapshot=SNAPSHOT)
     session.receive(init(snapshot=snapshot if sequence else None))
-    assert session.state is State.READY
+    assert session.state == State.READY
     assert session.sequence == sequence
     return session
 
@@ -95,7 +95,7 @@ def ended() -> EventSourcedSession:
     return session
 
 
-AT: dict[State, Callable[[], EventSourcedSession]] = {
+AT: dict[str, Callable[[], EventSourcedSession]] = {
     State.NEW: new,
     State.READY: ready,
     State.HANDLING: handling,
@@ -118,7 +118,7 @@ def failure_in(session: EventSourcedSession, instructions: Sequence[Instruction]
     assert isinstance(sending, Send)
     assert sending.message.WhichOneof("message") == "failure"
     assert ending == End()
-    assert session.state is State.ENDED
+    assert session.state == State.ENDED
     return sending.message.failure
 
 
@@ -136,9 +136,9 @@ def snapshots_after(every: int, start: int, numbers_of_events: list[int]) -> lis
     return taken
 
 
-@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
-def test_every_state_can_be_reached(state: State) -> None:
-    assert AT[state]().state is state
+@pytest.mark.parametrize("state", AT)
+def test_every_state_can_be_reached(state: str) -> None:
+    assert AT[state]().state == state
 
 
 # --- Opening -------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_command_without_a_payload_is_a_violation_that_names_the_command() -> 
 @pytest.mark.parametrize("at", [handling, snapshotting, stale])
 def test_a_command_must_wait_for_its_turn(at: Callable[[], EventSourcedSession]) -> None:
     session = at()
-    state = session.state.value
+    state = session.state
 
     assert failed_with(session, command(2)) == (
         2,
@@ -240,7 +240,7 @@ def test_a_command_must_wait_for_its_turn(at: Callable[[], EventSourcedSession])
 @pytest.mark.parametrize("at", [handling, snapshotting, stale])
 def test_events_come_before_commands(at: Callable[[], EventSourcedSession]) -> None:
     session = at()
-    state = session.state.value
+    state = session.state
 
     assert failed_with(session, event(9)) == (0, f"Protocol error: expected no event while {state}")
 
@@ -253,7 +253,7 @@ def test_after_the_end_nothing_more_is_said(input_: Input) -> None:
     session = ended()
 
     assert session.receive(input_) == []
-    assert session.state is State.ENDED
+    assert session.state == State.ENDED
 
 
 @pytest.mark.parametrize("at", [new, ready, stale])
@@ -278,7 +278,7 @@ def test_a_command_is_answered_once_and_under_its_own_id() -> None:
         session.receive(command(command_id))
         reply = reply_in(session.receive(Returned(REPLY, [], [])))
         assert reply == EventSourcedReply(command_id=command_id, client_action=REPLY)
-    assert session.state is State.READY
+    assert session.state == State.READY
 
 
 def test_command_ids_need_not_grow() -> None:
@@ -310,7 +310,7 @@ def test_a_failure_stands_alone() -> None:
 
     failure = Failure(command_id=1, description="no", restart=False)
     assert reply == EventSourcedReply(command_id=1, client_action=ClientAction(failure=failure))
-    assert session.state is State.READY
+    assert session.state == State.READY
     assert session.sequence == 3
 
 
@@ -322,7 +322,7 @@ def test_a_failure_after_events_asks_for_a_restart_and_drops_them() -> None:
     failure = Failure(command_id=1, description="no", restart=True)
     assert reply == EventSourcedReply(command_id=1, client_action=ClientAction(failure=failure))
     assert session.sequence == 3
-    assert session.state is State.STALE
+    assert session.state == State.STALE
 
 
 def test_the_action_of_a_handler_is_not_changed_by_sending_it() -> None:
@@ -407,7 +407,7 @@ def test_a_snapshot_goes_with_the_reply_it_belongs_to() -> None:
         side_effects=EFFECTS,
         snapshot=SNAPSHOT,
     )
-    assert session.state is State.READY
+    assert session.state == State.READY
 
 
 def test_a_snapshot_that_cannot_be_taken_does_not_refuse_the_command() -> None:
@@ -475,4 +475,4 @@ def test_no_sequence_of_inputs_raises_or_answers_other_than_the_protocol_says(
                     assert failure.description
                 case End():
                     has_ended = True
-    assert has_ended is (session.state is State.ENDED)
+    assert has_ended is (session.state == State.ENDED)
