@@ -18,7 +18,7 @@ from cloudstate_eventsourced.machine import Append
 pytestmark = pytest.mark.usefixtures("logged")
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 async def test_a_store_that_does_not_fail(seed: int) -> None:
     world = await lived(seed, None)
 

@@ -274,6 +274,17 @@ def test_one_text_alone_is_the_event_and_not_the_state() -> None:
     assert entity.apply("a", encode("b"), AT_6) == "b"
 
 
+def text_and_snapshot(state: str, stored: AllLines) -> str:
+    return state + "".join(stored.lines)
+
+
+def test_a_state_of_text_can_have_other_snapshots() -> None:
+    entity = declared(str)
+    entity.snapshot_handler()(text_and_snapshot)
+
+    assert entity.restore("a", encode(AllLines(lines=["b"])), TO_6) == "ab"
+
+
 def test_two_texts_of_an_unknown_state_are_the_state_and_the_snapshot() -> None:
     entity = declared(lambda: "")
     entity.snapshot_handler()(two_texts)
