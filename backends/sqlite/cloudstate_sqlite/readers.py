@@ -14,7 +14,7 @@ import structlog
 from cloudstate_core.errors import CloudstateError, CorruptState, StoreUnavailable
 from cloudstate_sqlite.database import Database
 
-__all__ = ["Readers"]
+__all__ = ["Readers", "Suspended"]
 
 R = TypeVar("R")
 
@@ -22,6 +22,10 @@ _log = structlog.get_logger(__name__)
 
 # How many reads a thread takes at once; the event loop hears of them together.
 _MAX_READS = 16
+
+
+class Suspended(StoreUnavailable):
+    """The file is closed after a failure, until the writer opens it anew."""
 
 
 class _Read:
@@ -70,6 +74,7 @@ class Readers:
 
         Raises:
             CorruptState: The file is damaged.
+            Suspended: The writer has to open the file first.
             StoreUnavailable: The file cannot be read now.
         """
         if self._is_closing:
@@ -159,7 +164,7 @@ class _Reader:
 
     def _connect(self) -> apsw.Connection:
         if self._is_suspended:
-            raise StoreUnavailable("the store is being opened anew")
+            raise Suspended("the store failed and is to be opened anew")
         if self._connection is None:
             self._connection = self._database.connect_reader()
         return self._connection

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+import apsw
 import structlog
 
 from cloudstate_core.clock import Clock
@@ -26,12 +28,14 @@ from cloudstate_sqlite import jobs, reads
 from cloudstate_sqlite.database import Database
 from cloudstate_sqlite.entries import CommitEntry
 from cloudstate_sqlite.ledger import Recent
-from cloudstate_sqlite.readers import Readers
+from cloudstate_sqlite.readers import Readers, Suspended
 from cloudstate_sqlite.scribe import Job, Scribe
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.writer import Writer
 
 __all__ = ["SqliteStore", "open_store"]
+
+R = TypeVar("R")
 
 _log = structlog.get_logger(__name__)
 
@@ -54,36 +58,32 @@ class SqliteStore(StateStore):
 
     async def snapshot(self, key: EntityKey) -> Snapshot | None:
         page = self._recent.ahead.begin(key)
-        return await self._readers.read(
-            partial(reads.snapshot, recent=self._recent, key=key, page=page)
-        )
+        return await self._read(partial(reads.snapshot, recent=self._recent, key=key, page=page))
 
     async def events(self, key: EntityKey, *, after: int, limit: int) -> list[StoredEvent]:
         check_page(limit=limit, after=after)
         page = self._recent.ahead.take(key, after=after, limit=limit)
         if page is not None:
             return page
-        return await self._readers.read(
+        return await self._read(
             partial(reads.events, recent=self._recent, key=key, after=after, limit=limit)
         )
 
     async def last_sequence(self, key: EntityKey) -> int:
-        return await self._readers.read(partial(reads.last_sequence, recent=self._recent, key=key))
+        return await self._read(partial(reads.last_sequence, recent=self._recent, key=key))
 
     async def value(self, key: EntityKey) -> StoredValue:
-        return await self._readers.read(partial(reads.value, key=key))
+        return await self._read(partial(reads.value, key=key))
 
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
-        return await self._readers.read(
-            partial(reads.remembered_reply, key=key, command_key=command_key)
-        )
+        return await self._read(partial(reads.remembered_reply, key=key, command_key=command_key))
 
     async def log(
         self, slices: range, *, after: Mapping[int, int], limit: int
     ) -> list[LoggedEvent]:
         check_page(limit=limit)
         check_slices(slices)
-        return await self._readers.read(
+        return await self._read(
             partial(
                 reads.log,
                 recent=self._recent,
@@ -96,14 +96,14 @@ class SqliteStore(StateStore):
     async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
         check_page(limit=limit)
         check_slices(slices)
-        return await self._readers.read(partial(reads.outbox, slices=slices, limit=limit))
+        return await self._read(partial(reads.outbox, slices=slices, limit=limit))
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
         names = [message_id.encode() for message_id in message_ids]
         await self._writer.submit(Job(partial(jobs.acknowledge, message_ids=names)))
 
     async def offsets(self, consumer: str) -> dict[int, int]:
-        return await self._readers.read(partial(reads.offsets, consumer=consumer.encode()))
+        return await self._read(partial(reads.offsets, consumer=consumer.encode()))
 
     async def save_offsets(self, consumer: str, offsets: Mapping[int, int]) -> None:
         check_offsets(offsets)
@@ -114,7 +114,7 @@ class SqliteStore(StateStore):
         self, persistence_id: str, *, prefix: str = "", after: str = "", limit: int
     ) -> list[EntityKey]:
         check_page(limit=limit)
-        return await self._readers.read(
+        return await self._read(
             partial(
                 reads.keys,
                 persistence_id=persistence_id,
@@ -130,6 +130,14 @@ class SqliteStore(StateStore):
 
     async def check(self) -> None:
         await self._writer.submit(Job(jobs.probe))
+
+    async def _read(self, query: Callable[[apsw.Connection], R]) -> R:
+        try:
+            return await self._readers.read(query)
+        except Suspended:
+            # Perhaps nobody writes: then nobody else lets the writer open the file.
+            await self.check()
+            return await self._readers.read(query)
 
 
 @asynccontextmanager

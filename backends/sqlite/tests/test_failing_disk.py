@@ -93,12 +93,29 @@ async def test_as_long_as_syncs_fail_nothing_is_accepted_and_nothing_is_read(
     assert await store.last_sequence(KEY) >= 1
 
 
+async def test_a_store_that_is_only_read_becomes_well_again(
+    store: SqliteStore, disk: FailingDisk
+) -> None:
+    await append(store, 0)
+    disk.fail_at(1, lasting=False, kinds=("sync",))
+    with pytest.raises(StoreUnavailable):
+        await append(store, 1)
+
+    found = await asyncio.gather(
+        *(store.events(KEY, after=0, limit=10) for _ in range(5)), store.value(KEY)
+    )
+
+    assert all(found)
+
+
 async def test_a_failed_read_is_said_to_the_reader_alone(
     store: SqliteStore, disk: FailingDisk, tmp_path: Path
 ) -> None:
     # Enough that it is not all in the memory of the reader.
     large = AppendEvents(0, [Any(value=bytes(1024 * 1024)) for _ in range(20)])
     await store.commit(Commit(KEY, 0, (large,)))
+    # Now the writer has done all that it does after a commit.
+    await store.check()
 
     disk.fail_at(1, lasting=True, kinds=("read",))
     with pytest.raises(StoreUnavailable):
