@@ -40,7 +40,7 @@ async def started(*arguments: str, command=("tck",)):
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
-    async with started(*arguments) as process, asyncio.timeout(START_S):
+    async with started("--patience", "10", *arguments) as process, asyncio.timeout(START_S):
         out, err = await process.communicate()
         return process.returncode, out.decode(), err.decode()
 

@@ -14,6 +14,6 @@ from cloudstate_tck.pytest_cases import test_function_case  # noqa: F401 - pytes
 async def examination():
     async with (
         serving_models() as function,
-        examining_function(function, Conditions()) as examination,
+        examining_function(function, Conditions(patience_s=10.0)) as examination,
     ):
         yield examination

@@ -17,8 +17,11 @@ from cloudstate_tck.examination import Conditions
 from cloudstate_tck.meeting import ProxyAddress, examining_hostile_proxy
 from cloudstate_tck.pytest_cases import test_hostile_case  # noqa: F401 - pytest finds it here
 
-RELAY_TIMEOUT_S = 1.0
-CONDITIONS = Conditions(relay_timeout_s=RELAY_TIMEOUT_S, kinds=frozenset({"eventsourced"}))
+# Also the deadline of every call, and here three sides share one busy event loop.
+RELAY_TIMEOUT_S = 3.0
+CONDITIONS = Conditions(
+    patience_s=10.0, relay_timeout_s=RELAY_TIMEOUT_S, kinds=frozenset({"eventsourced"})
+)
 SETTINGS = RuntimeSettings(
     port=0,
     discovery_backoff_min_s=0.05,
