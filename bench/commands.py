@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
 import uvloop
@@ -12,6 +13,7 @@ from bench.embedded import SERVICE, add_item, embedded_cart
 from bench.figures import Figure
 from cloudstate_core.handler import CommandHandler, Request
 from cloudstate_core.store import AppendEvents, Commit, EntityKey, StateStore
+from cloudstate_runtime.cli.process import THREAD_SWITCH_INTERVAL_S
 
 __all__ = ["measure"]
 
@@ -23,6 +25,8 @@ REPLAYED_EVENTS = 100_000
 
 def measure() -> list[Figure]:
     """Measure with every commit on disk, and once in memory to see what the disk costs."""
+    # As `cloudstate run` does for its process.
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL_S)
     return uvloop.run(_measure())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine, Mapping
 from random import SystemRandom
 from typing import cast
@@ -20,11 +21,17 @@ from cloudstate_runtime.node import Node, open_node, serve
 from cloudstate_runtime.settings import RuntimeSettings
 from cloudstate_runtime.store_choice import choose_store
 
-__all__ = ["open_and_serve", "run_in_loop"]
+__all__ = ["THREAD_SWITCH_INTERVAL_S", "open_and_serve", "run_in_loop"]
+
+#: How long one thread may keep the interpreter while another waits for it. A store's thread gives
+#: it up for every call into the disk and has to get it back from a busy event loop, which with the
+#: interpreter's default of 5 ms takes longer than the disk.
+THREAD_SWITCH_INTERVAL_S = 0.0005
 
 
 def run_in_loop(process: Coroutine[object, object, None]) -> None:
     """Run a process to its end in an event loop of its own."""
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL_S)
     uvloop.run(process)
     leave_stuck_workers_behind()
 
