@@ -123,7 +123,8 @@ def limits_of(settings: RuntimeSettings) -> Limits:
         max_request_bytes=settings.max_request_bytes,
         max_commands_in_flight=settings.max_commands_in_flight,
         max_connections=settings.max_connections,
-        default_deadline_s=settings.relay_timeout_s,
+        default_deadline_s=settings.default_deadline_s,
+        max_deadline_s=settings.max_deadline_s,
     )
 
 

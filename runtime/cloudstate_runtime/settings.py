@@ -27,6 +27,8 @@ class RuntimeSettings:
         passivation_timeout_s: Idle time after which an entity leaves memory, in seconds, unless
             the entity says otherwise.
         relay_timeout_s: How long a user function may take for one reply, in seconds.
+        default_deadline_s: Time for a request whose client sets no deadline, in seconds.
+        max_deadline_s: Longest deadline a client may set, in seconds.
         max_waiting_commands: How many commands may wait at one entity.
         max_active_entities: How many entities of one service may be in memory; above that the
             least recently used idle ones leave.
@@ -52,6 +54,8 @@ class RuntimeSettings:
     data_dir: Path = Path("cloudstate-data")
     passivation_timeout_s: Annotated[float, Between(0.01, 86_400)] = 30.0
     relay_timeout_s: Annotated[float, Between(0.01, 86_400)] = 60.0
+    default_deadline_s: Annotated[float, Between(0.01, 86_400)] = 120.0
+    max_deadline_s: Annotated[float, Between(0.01, 86_400)] = 300.0
     max_waiting_commands: Annotated[int, Between(1, 1_000_000)] = 100
     max_active_entities: Annotated[int, Between(1, 10_000_000)] = 10_000
     max_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 10_000
