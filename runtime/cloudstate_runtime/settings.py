@@ -54,7 +54,7 @@ class RuntimeSettings:
     data_dir: Path = Path("cloudstate-data")
     passivation_timeout_s: Annotated[float, Between(0.01, 86_400)] = 30.0
     relay_timeout_s: Annotated[float, Between(0.01, 86_400)] = 60.0
-    default_deadline_s: Annotated[float, Between(0.01, 86_400)] = 120.0
+    default_deadline_s: Annotated[float, Between(0.01, 86_400)] = 60.0
     max_deadline_s: Annotated[float, Between(0.01, 86_400)] = 300.0
     max_waiting_commands: Annotated[int, Between(1, 1_000_000)] = 100
     max_active_entities: Annotated[int, Between(1, 10_000_000)] = 10_000
