@@ -85,7 +85,6 @@ class EventSourcedEngine:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command."""
-        self._outcome = None
         await self._driver.run(CommandArrived(request.command, request.payload))
         return self._answer()
 
@@ -98,10 +97,9 @@ class EventSourcedEngine:
         await self._stream.aclose()
 
     def _answer(self) -> Outcome:
-        # Every command ends with an `Answer` or an exception, so there is one here.
-        if self._outcome is None:
-            raise UserFunctionError("Unexpected entity behavior", detail="no answer came of it")
-        return self._outcome
+        outcome, self._outcome = self._outcome, None
+        assert outcome is not None, "every command ends with an answer or an exception"
+        return outcome
 
     async def _perform(self, instruction: Instruction) -> Input | None:
         match instruction:

@@ -174,6 +174,9 @@ class State:
     ENDED: Final = "ended"
 
 
+_NOTHING = EventSourcedReply()
+
+
 class EventSourcedMachine:
     """One activation of one entity; at most one command is outstanding."""
 
@@ -190,7 +193,7 @@ class EventSourcedMachine:
         self._output_type_urls = output_type_urls
         self._command_id = 0
         self._command_name = ""
-        self._reply = EventSourcedReply()
+        self._reply = _NOTHING
 
     def receive(self, input_: Input) -> Sequence[Instruction]:
         """Take one input and return what must be done now."""
@@ -282,10 +285,12 @@ class EventSourcedMachine:
         return ""
 
     def _answer(self) -> Sequence[Instruction]:
-        action = self._reply.client_action
+        # An idle entity does not keep its last answer in memory.
+        reply, self._reply = self._reply, _NOTHING
+        action = reply.client_action
         restart = action.HasField("failure") and action.failure.restart
         self.state = State.ENDED if restart else State.IDLE
-        return (Answer(action, self._reply.side_effects, restart),)
+        return (Answer(action, reply.side_effects, restart),)
 
     def _crash(self, reason: str, detail: str) -> Sequence[Instruction]:
         self.state = State.ENDED

@@ -131,6 +131,9 @@ class State:
     ENDED: Final = "ended"
 
 
+_NOTHING = EventSourcedStreamOut()
+
+
 class EventSourcedSession:
     """One stream: one activation of one entity."""
 
@@ -147,7 +150,7 @@ class EventSourcedSession:
         self._every = 0
         self._entity_id = ""
         self._command_id = 0
-        self._out = EventSourcedStreamOut()
+        self._out = _NOTHING
 
     def receive(self, input_: Input) -> list[Instruction]:
         """Take one input and return what must be done now."""
@@ -255,7 +258,9 @@ class EventSourcedSession:
 
     def _answer(self) -> list[Instruction]:
         self.state, self._command_id = State.READY, 0
-        return [Send(self._out)]
+        # An idle entity keeps its state in memory, and not its last answer as well.
+        out, self._out = self._out, _NOTHING
+        return [Send(out)]
 
     def _violation(self, command_id: int, reason: str) -> list[Instruction]:
         return self._fail(command_id, f"Protocol error: {reason}")
