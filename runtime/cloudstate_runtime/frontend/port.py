@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
@@ -23,6 +23,11 @@ log = structlog.get_logger()
 
 #: Connections that wait to be accepted. The system may allow fewer.
 _BACKLOG = 1024
+
+#: Connections that are accepted before anybody else gets his turn.
+_ACCEPTED_AT_ONCE = 64
+
+_MAX_PORT = 65535
 
 #: What a front end may ask to see; nobody needs more to tell protocols apart.
 _MAX_PEEK_BYTES = 1024
@@ -51,8 +56,9 @@ class Port:
         self._clock = host.clock
         self._open = 0
         self._is_full = False
-        self._introductions: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
+        self._strangers: set[socket.socket] = set()  # those that no front end has taken over
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
 
     @property
     def connections(self) -> int:
@@ -69,41 +75,51 @@ class Port:
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
-        self._accepting = asyncio.create_task(self._accept())
+        self._loop.add_reader(self._listener, self._accept_waiting)
         try:
             yield
         finally:
             await self._stop_listening()
 
     async def _stop_listening(self) -> None:
-        accepting, self._accepting = self._accepting, None
-        if accepting is None:
+        if self._listener.fileno() < 0:
             return
-        tasks = (accepting, *self._introductions)
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
-        self._listener.close()
+        if tasks:
+            await asyncio.wait(tasks)
+        for connection in tuple(self._strangers):
+            self._dismiss(connection)  # a task cancelled before its first step has not done it
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _accept_waiting(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                accepted, _ = await loop.sock_accept(self._listener)
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError as error:
-                await self._rest(error)
-                continue
+                # Mostly: no descriptor is left. The connection waits in the backlog meanwhile.
+                log.warning("cannot_accept", reason=str(error), open_connections=self._open)
+                self._loop.remove_reader(self._listener)
+                self._start(self._rest())
+                return
             connection = _CountedSocket(accepted, self._closed)
             self._open += 1
             if self._has_room(connection):
-                task = asyncio.create_task(self._introduce(connection))
-                self._introductions.add(task)
-                task.add_done_callback(self._introductions.discard)
+                self._strangers.add(connection)
+                self._start(self._introduce(connection))
 
-    async def _rest(self, error: OSError) -> None:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            log.error("cannot_accept", reason=str(error), open_connections=self._open)
-            await self._clock.sleep(_REST_S)
+    def _start(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _rest(self) -> None:
+        await self._clock.sleep(_REST_S)
+        self._loop.add_reader(self._listener, self._accept_waiting)
 
     def _has_room(self, connection: _CountedSocket) -> bool:
         if self._open <= self._limits.max_connections:
@@ -118,26 +134,31 @@ class Port:
     def _closed(self) -> None:
         self._open -= 1
 
-    async def _introduce(self, connection: _CountedSocket) -> None:
+    def _dismiss(self, connection: socket.socket) -> None:
+        self._strangers.discard(connection)
+        connection.close()
+
+    async def _introduce(self, connection: socket.socket) -> None:
         """Give a connection to a front end, or close it."""
         acceptor = None
         try:
             async with self._clock.timeout(self._limits.handshake_timeout_s):
                 acceptor = await self._recognise(connection)
-            if acceptor is not None:
-                await acceptor.accept(connection)
         except (TimeoutError, OSError) as error:
             log.debug("connection_dropped", reason=str(error) or "no first bytes in time")
-            acceptor = None
         except Exception:
             log.exception("connection_dropped")
-            acceptor = None
-        except asyncio.CancelledError:
-            acceptor = None
-            raise
-        finally:
-            if acceptor is None:
-                connection.close()
+        if acceptor is None:
+            self._dismiss(connection)
+            return
+        # From here on it is the front end's, which may have a transport on it already when it is
+        # cancelled.
+        self._strangers.discard(connection)
+        try:
+            await acceptor.accept(connection)
+        except Exception:
+            log.exception("connection_dropped")
+            connection.close()
 
     async def _recognise(self, connection: socket.socket) -> Acceptor | None:
         """Return whose connection this is; None if it is nobody's or it ended."""
@@ -203,6 +224,10 @@ async def open_port(
 async def _listen(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     where = f"{host}:{port}"
+    if not 0 <= port <= _MAX_PORT:  # the system would take it modulo 65536
+        raise ConfigurationError(
+            f"cannot listen on {where!r}: expected a port from 0 to {_MAX_PORT}, found {port}"
+        )
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as error:

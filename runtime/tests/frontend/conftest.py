@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -274,6 +274,7 @@ class Door:
     host: FakeHost
     handler: FakeHandler
     served: FakeServed
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -284,7 +285,16 @@ class Door:
         return f"http://{self.address}"
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(*self.port.address)
+        reader, writer = await asyncio.open_connection(*self.port.address)
+        self.writers.append(writer)
+        return reader, writer
+
+    async def hang_up(self) -> None:
+        """Close all connections that were made."""
+        for writer in self.writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def exchange(self, data: bytes) -> bytes:
         """Send bytes over a connection of their own, and return all that comes until it ends."""
@@ -294,9 +304,8 @@ class Door:
             writer.write_eof()
         try:
             return await reader.read()
-        finally:
-            writer.close()
-            await writer.wait_closed()
+        except ConnectionResetError:
+            return b""
 
 
 OpenDoor = Callable[..., AbstractAsyncContextManager[Door]]
@@ -314,7 +323,11 @@ async def _open_door(
     host = FakeHost(handler, served, limits or Limits(), clock or SystemClock())
     fronts = [GrpcFrontEnd(), HttpFrontEnd()] if front_ends is None else front_ends
     async with open_port(fronts, host, "127.0.0.1", 0) as port:
-        yield Door(port, host, handler, served)
+        door = Door(port, host, handler, served)
+        try:
+            yield door
+        finally:
+            await door.hang_up()
 
 
 @pytest.fixture

@@ -65,6 +65,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._patience is not None:
             self._stop_waiting()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        # A client that has said all it wants to say may still want to hear the answer.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete or self._in_message:
+            return False
+        cycle.keep_alive = False
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
