@@ -70,7 +70,7 @@ class Calls:
         """
         task = asyncio.create_task(self._host.handler.handle(request))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         if request.deadline_s is None:
             return await asyncio.shield(task)
         try:
@@ -95,6 +95,12 @@ class Calls:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # Its caller may have left at its deadline; that is no reason to complain in the log.
+            task.exception()
 
     def refusal(self, error: Exception, service: str, command: str) -> Refusal:
         """Return what to tell the client about an error, and log what it must not see."""
