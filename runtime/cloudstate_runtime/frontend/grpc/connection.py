@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Protocol, cast
 
 import h2.events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 
 from cloudstate_core.errors import MalformedRequest
@@ -129,14 +130,15 @@ class GrpcConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for event in self._h2.receive_data(data):
-                handle = self._handlers.get(type(event))
-                if handle is not None:
-                    handle(event)
+            events = self._h2.receive_data(data)
         except ProtocolError:
             # `h2` has put a GOAWAY with the reason into its output.
             self._end_all()
             return
+        for event in events:
+            handle = self._handlers.get(type(event))
+            if handle is not None:
+                handle(event)
         if self._idle_frames > _MAX_IDLE_FRAMES:
             self.close(ErrorCodes.ENHANCE_YOUR_CALM)
             return
@@ -195,7 +197,8 @@ class GrpcConnection(asyncio.Protocol):
     def _on_request(self, event: h2.events.RequestReceived) -> None:
         stream_id, headers = event.stream_id, event.headers
         if self.is_draining:
-            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            with suppress(StreamClosedError):
+                self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self.last_call_s = self._server.now_s()
         path, wanted_s, encoding, is_grpc = _read(headers)
@@ -400,12 +403,14 @@ class GrpcConnection(asyncio.Protocol):
         if call.is_over:
             return
         self._forget(call)
-        self._h2.send_headers(call.stream_id, end, end_stream=True)
         if call.received_all:
             self._idle_frames = 0
-        else:
-            # Nobody will read the rest of the request.
-            self._h2.reset_stream(call.stream_id, ErrorCodes.NO_ERROR)
+        # The client may have closed the stream in the same breath, which `h2` knows already.
+        with suppress(StreamClosedError):
+            self._h2.send_headers(call.stream_id, end, end_stream=True)
+            if not call.received_all:
+                # Nobody will read the rest of the request.
+                self._h2.reset_stream(call.stream_id, ErrorCodes.NO_ERROR)
         if self.calls:
             self._flush_later()
         else:
@@ -428,8 +433,9 @@ class GrpcConnection(asyncio.Protocol):
 
     def _refuse_foreign(self, stream_id: int) -> None:
         self._on_idle_frame(h2.events.Event())
-        self._h2.send_headers(stream_id, [(b":status", b"415")], end_stream=True)
-        self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+        with suppress(StreamClosedError):
+            self._h2.send_headers(stream_id, [(b":status", b"415")], end_stream=True)
+            self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
     def _consumed(self, stream_id: int, size_bytes: int) -> None:
         if size_bytes:
