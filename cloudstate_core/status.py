@@ -31,7 +31,8 @@ class Status(IntEnum):
 
 #: The HTTP status that a client of the JSON front end sees for each code, as `google.rpc.Code`
 #: documents them, with two exceptions: UNIMPLEMENTED is 404, because to an HTTP client an unknown
-#: method is a path that does not exist, and CANCELLED is 499, customary for "client closed request".
+#: method is a path that does not exist, and CANCELLED is 499, which is customary for a client that
+#: closed its request.
 HTTP_STATUS: dict[Status, int] = {
     Status.OK: 200,
     Status.CANCELLED: 499,

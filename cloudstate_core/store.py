@@ -19,7 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +27,7 @@ from typing import ClassVar
 from google.protobuf.any_pb2 import Any
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.value import value
 
 __all__ = [
     "MAX_ENTITY_ID_BYTES",
@@ -64,7 +65,7 @@ MAX_ENTITY_ID_BYTES = 512
 MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EntityKey:
     """One entity, across the deployment.
 
@@ -83,7 +84,7 @@ def slice_of(key: EntityKey) -> int:
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") % SLICES
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AppendEvents:
     """Append events after the one numbered `expected_sequence` (0: the entity has none)."""
 
@@ -92,7 +93,7 @@ class AppendEvents:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PutSnapshot:
     """Keep `state` as what the events up to and including `sequence` amount to.
 
@@ -103,7 +104,7 @@ class PutSnapshot:
     state: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PutValue:
     """Replace the value whose revision is `expected_revision` (0: never written)."""
 
@@ -111,14 +112,14 @@ class PutValue:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeleteValue:
     """Delete the value whose revision is `expected_revision`; the revision goes on counting."""
 
     expected_revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnqueueMessage:
     """Put a message into the outbox.
 
@@ -136,7 +137,7 @@ class EnqueueMessage:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RememberReply:
     """Keep the reply to a command, so that the same command answers the same again.
 
@@ -153,7 +154,7 @@ class RememberReply:
     reply: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Received:
     """Note that a message had its effect on this entity.
 
@@ -169,7 +170,7 @@ Write = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Commit:
     """Everything one command changes.
 
@@ -184,7 +185,7 @@ class Commit:
     writes: tuple[Write, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredEvent:
     """One event of one entity, exactly as it was appended."""
 
@@ -192,7 +193,7 @@ class StoredEvent:
     payload: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoggedEvent:
     """One event as a reader of the log sees it.
 
@@ -215,7 +216,7 @@ class LoggedEvent:
     unix_time_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Snapshot:
     """The newest snapshot of an entity: `state` covers the events up to `sequence`."""
 
@@ -223,7 +224,7 @@ class Snapshot:
     state: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredValue:
     """The value of an entity; `value` is None if it was never written or is deleted."""
 
@@ -231,7 +232,7 @@ class StoredValue:
     value: Any | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RememberedReply:
     """What `RememberReply` kept."""
 
@@ -239,7 +240,7 @@ class RememberedReply:
     reply: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutboxMessage:
     """A message that waits in the outbox; `number` grows in commit order within a slice."""
 
