@@ -41,5 +41,5 @@ class SqliteSettings:
     cache_bytes: Annotated[int, Between(1024**2, 64 * 1024**3)] = 16 * 1024 * 1024
     reader_threads: Annotated[int, Between(1, 64)] = 1
     remembered_entities: Annotated[int, Between(1, 10_000_000)] = 20_000
-    index_after_events: Annotated[int, Between(1, 1_000_000)] = 4000
+    index_after_events: Annotated[int, Between(1, 1_000_000)] = 2000
     checkpoint_after_pages: Annotated[int, Between(1, 1_000_000)] = 2000
