@@ -262,5 +262,3 @@ def _is_cancelled() -> bool:
 def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        # Its caller may be cancelled before it looks; that is no reason to complain in the log.
-        future.exception()

@@ -162,11 +162,7 @@ class Region:
         return activation
 
     def _passivate(self, entity_id: str) -> None:
-        activation = self._live[entity_id]
-        if activation.is_busy():
-            return  # a command came in the meantime; it becomes idle again by itself
-        del self._live[entity_id]
-        activation.passivate()
+        self._live.pop(entity_id).passivate()
         try:
             self.instrument.entity_passivated(self.entity, entity_id)
         except Exception:  # which is no reason to keep the others in memory

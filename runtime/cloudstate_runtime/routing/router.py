@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
-from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import Forward, SideEffect
 from cloudstate.entity_pb2 import Metadata as WireMetadata
@@ -149,7 +148,7 @@ class Router:
         passed_on = Request(
             service=target.service_name,
             command=target.command_name,
-            payload=_copied(target.payload),
+            payload=target.payload,
             metadata=_metadata(target.metadata) if target.HasField("metadata") else EMPTY_METADATA,
             # What a client will not wait for can still be an effect that has to happen.
             deadline_s=request.deadline_s if how == "forward" else None,
@@ -202,12 +201,6 @@ class Router:
             f"{last.service}.{last.command}: its {last.how} leads nowhere",
             detail=f"{request.service}.{request.command}: {reason}",
         )
-
-
-def _copied(payload: Any) -> Any:
-    copy = Any()
-    copy.CopyFrom(payload)
-    return copy
 
 
 def _metadata(wire: WireMetadata) -> Metadata:

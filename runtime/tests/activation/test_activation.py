@@ -199,6 +199,21 @@ async def test_a_command_that_was_not_begun_is_not_begun_once_its_caller_left(
     assert not activation.is_busy()
 
 
+async def test_a_command_is_not_begun_in_the_moment_in_which_its_caller_leaves(
+    activation: Activation, home: FakeHome
+) -> None:
+    home.engines.answer = gate = Gate()
+    running, leaving = started(activation, 1, 2)
+    await settled()
+
+    gate.open()
+    leaving.cancel()
+    await running
+    await activation.drain()
+
+    assert home.engines.made[0].handled == [1]
+
+
 async def test_a_caller_that_leaves_while_its_command_fails_leaves_no_trace(
     activation: Activation, home: FakeHome
 ) -> None:

@@ -268,8 +268,9 @@ async def test_two_functions_that_announce_one_service_at_once_are_not_both_serv
         async with manager as handler:
             yield handler
 
-    links = {"first": FakeLink(orders_spec()), "second": FakeLink(orders_spec())}
+    links = {"first": FakeLink(orders_spec()), "second": FakeLink(orders_spec("mall"))}
     async with world(**links) as it:
+        assert services(it) == ["mall.Orders", "shop.Orders"]
         for connection in it.connections.values():
             object.__setattr__(connection._discovery, "kinds", {TOY: SlowKind()})
         for link in links.values():

@@ -120,6 +120,7 @@ def spec(*files: FileDescriptorProto, entities: tuple[Entity, ...] = ()) -> Enti
     return spec_of(FileDescriptorSet(file=files).SerializeToString(), *entities)
 
 
-def orders_spec() -> EntitySpec:
+def orders_spec(package: str = "shop") -> EntitySpec:
     """An announcement with which nothing is wrong."""
-    return spec(*orders_files())
+    file = orders_file(f"{package}/orders.proto", package)
+    return spec(*known(*ORDERS_IMPORTS), file, entities=(entity(f"{package}.Orders"),))
