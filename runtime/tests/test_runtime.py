@@ -161,7 +161,12 @@ async def test_interceptors_stand_around_every_request_in_their_order() -> None:
 
 def test_the_limits_are_those_of_the_settings() -> None:
     settings = RuntimeSettings(
-        max_request_bytes=7, max_commands_in_flight=8, max_connections=9, relay_timeout_s=10
+        max_request_bytes=7,
+        max_commands_in_flight=8,
+        max_connections=9,
+        default_deadline_s=10,
+        max_deadline_s=11,
+        relay_timeout_s=12,
     )
 
     limits = limits_of(settings)
@@ -170,6 +175,7 @@ def test_the_limits_are_those_of_the_settings() -> None:
     assert limits.max_commands_in_flight == 8
     assert limits.max_connections == 9
     assert limits.default_deadline_s == 10
+    assert limits.max_deadline_s == 11
 
 
 async def test_a_later_runtime_takes_the_store_over_from_an_earlier_one() -> None:
