@@ -8,7 +8,7 @@ VENV := .venv/bin
 UV := .tools/uv/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test check style types format protos protos-check lock bench clean
+.PHONY: help bootstrap demo test promises check style types format protos protos-check lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,10 @@ demo: bootstrap ## serve the shopping cart over gRPC and HTTP (PORT=9000)
 
 test: bootstrap ## run every test
 	$(VENV)/python -m pytest
+
+promises: bootstrap ## run the fault tests and show the figures of each promise
+	$(VENV)/python -m pytest -q -s tests/durability backends/sqlite/tests plugins/eventsourced/tests \
+		runtime/tests/activation runtime/tests/function | grep --only-matching 'PROMISE .*'
 
 check: style types test protos-check ## everything that must hold before a change is merged
 
