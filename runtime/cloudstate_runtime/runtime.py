@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from random import Random
@@ -156,13 +156,7 @@ async def open_runtime(
     # that a process which was replaced and does not know it cannot write.
     epoch = await store.claim(range(SLICES))
     reports = {name: Reports(name, link, clock) for name, link in functions.items()}
-    router = Router(
-        served,
-        _reporter(served, reports),
-        clock,
-        max_hops=settings.max_hops,
-        max_pending_effects=settings.max_pending_effects,
-    )
+    router = _router(served, reports, clock, settings)
 
     def host(name: str) -> KindHost:
         return KindHost(
@@ -185,17 +179,23 @@ async def open_runtime(
     handler = _intercepted(router, plugins, clock, limits)
     grace = Grace(clock, settings.drain_grace_s)
     runtime = Runtime(handler, served, limits, clock, connections, grace)
-    try:
-        async with _running(connection.run() for connection in connections):
-            try:
-                async with _running([runtime.watch_store(store)]):
-                    yield runtime
-            finally:
-                runtime.begin_drain(settings.drain_grace_s)
-                await router.drain(grace.left_s())
-    finally:
+    async with AsyncExitStack() as opened:
         for report in reports.values():
-            await report.aclose()
+            opened.push_async_callback(report.aclose)
+        await opened.enter_async_context(_running(each.run() for each in connections))
+        await opened.enter_async_context(_draining(runtime, router, settings.drain_grace_s))
+        await opened.enter_async_context(_running([runtime.watch_store(store)]))
+        yield runtime
+
+
+@asynccontextmanager
+async def _draining(runtime: Runtime, router: Router, grace_s: float) -> AsyncIterator[None]:
+    """Finish what runs in the end."""
+    try:
+        yield
+    finally:
+        runtime.begin_drain(grace_s)
+        await router.drain(runtime.grace.left_s())
 
 
 @asynccontextmanager
@@ -240,6 +240,18 @@ def _proxy_info(plugins: Plugins) -> ProxyInfo:
         proxy_name=PROXY_NAME,
         proxy_version=version("cloudstate-runtime"),
         supported_entity_types=sorted(kind.entity_type for kind in plugins.kinds.values()),
+    )
+
+
+def _router(
+    served: ServedNow, reports: Mapping[str, Reports], clock: Clock, settings: RuntimeSettings
+) -> Router:
+    return Router(
+        served,
+        _reporter(served, reports),
+        clock,
+        max_hops=settings.max_hops,
+        max_pending_effects=settings.max_pending_effects,
     )
 
 

@@ -12,6 +12,7 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
+from cloudstate_runtime.activation.activation import Activation
 from runtime_doubles.deployed import orders_entity
 
 ORDERS = orders_entity()
@@ -181,3 +182,20 @@ async def settled() -> None:
     """Let everything run that can run without time going by."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+def started(activation: Activation, *amounts: int, **more) -> list[asyncio.Task[Outcome]]:
+    """Give an activation commands with these amounts, at once."""
+    return [asyncio.create_task(activation.handle(order(amount=a, **more))) for a in amounts]
+
+
+def first_then_well(*errors: BaseException) -> Callable[[FakeEngine, Request], object]:
+    """Raise each of these once, and answer well after that."""
+    left = list(errors)
+
+    async def answer(engine: FakeEngine, request: Request) -> Outcome:
+        if left:
+            raise left.pop(0)
+        return replied(request.payload)
+
+    return answer
