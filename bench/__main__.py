@@ -12,7 +12,7 @@ import sys
 
 from bench.figures import Figure, machine, print_table, rows
 
-MODULES = ("commands", "host", "store_commit", "served", "start")
+MODULES = ("commands", "host", "store_commit", "frontends", "served", "start")
 
 
 def main() -> None:

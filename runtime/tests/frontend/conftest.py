@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -373,11 +372,3 @@ def model() -> SimpleNamespace:
 def thing(things: Deployment) -> Any:
     """The class of the messages that most methods take and give."""
     return GetMessageClass(things.pool.FindMessageTypeByName("test.things.Thing"))
-
-
-@pytest.fixture
-def closed_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])

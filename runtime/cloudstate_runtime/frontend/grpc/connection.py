@@ -8,18 +8,22 @@ from contextlib import suppress
 from typing import Protocol, cast
 
 import h2.events
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 
 from cloudstate_core.errors import MalformedRequest
 from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method, Unary
-from cloudstate_runtime.frontend.grpc.prepared import PreparedEncoder
+from cloudstate_runtime.frontend.grpc.http2 import (
+    CONNECTION_WINDOW_BYTES,
+    DEFAULT_WINDOW_BYTES,
+    goaway_frame,
+    open_connection,
+    request_line,
+)
 from cloudstate_runtime.frontend.grpc.status import (
     OK_TRAILERS,
     RESPONSE_HEADERS,
@@ -33,11 +37,6 @@ __all__ = ["GrpcConnection", "Server"]
 Header = tuple[bytes, bytes]
 
 _ACCEPTED_ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
-
-#: How much a client may send ahead on one stream, and on all of them. A message up to here needs
-#: no round trip.
-_STREAM_WINDOW_BYTES = 256 * 1024
-_CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024
 
 #: Streams that a client may cancel in vain, and frames it may send that are no calls, for each call
 #: that it lets run to its end; and how many it may in any case.
@@ -99,7 +98,7 @@ class GrpcConnection(asyncio.Protocol):
         self.opened_s = self.last_call_s = server.now_s()
         self._server = server
         self._limits = server.limits
-        self._h2 = _h2_connection(server.limits)
+        self._h2 = open_connection(server.limits)
         self._loop = asyncio.get_running_loop()
         self._is_flush_due = False
         self._idle_frames = 0
@@ -125,7 +124,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._server.opened(self)
         self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - 65_535)
+        self._h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -170,7 +169,7 @@ class GrpcConnection(asyncio.Protocol):
             self.is_draining = True
             # Not by `h2`, which takes a GOAWAY of its own for the end of everything.
             self._flush()
-            self._transport.write(_goaway(self._h2.highest_inbound_stream_id))
+            self._transport.write(goaway_frame(self._h2.highest_inbound_stream_id))
         for call in tuple(self.calls.values()):
             if isinstance(call.method, Conversation):
                 self.abort(call, STOPPING)
@@ -201,7 +200,7 @@ class GrpcConnection(asyncio.Protocol):
                 self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self.last_call_s = self._server.now_s()
-        path, wanted_s, encoding, is_grpc = _read(headers)
+        path, wanted_s, encoding, is_grpc = request_line(headers)
         if not is_grpc:
             self._refuse_foreign(stream_id)
             return
@@ -459,54 +458,3 @@ class GrpcConnection(asyncio.Protocol):
         data = self._h2.data_to_send()
         if data and not self._transport.is_closing():
             self._transport.write(data)
-
-
-def _h2_connection(limits: Limits) -> H2Connection:
-    # What it would check and mend in headers is checked by `metadata_of` and by whoever makes them.
-    connection = H2Connection(
-        H2Configuration(
-            client_side=False,
-            header_encoding=None,
-            validate_inbound_headers=False,
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-    )
-    connection.encoder = PreparedEncoder()
-    # Initial values hold at once; changed ones would only once the client has confirmed them.
-    connection.local_settings = Settings(
-        client=False,
-        initial_values={
-            SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams_per_connection,
-            SettingCodes.MAX_HEADER_LIST_SIZE: limits.max_metadata_bytes,
-            SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW_BYTES,
-        },
-    )
-    connection.decoder.max_header_list_size = limits.max_metadata_bytes
-    return connection
-
-
-def _goaway(last_stream_id: int) -> bytes:
-    """Return the frame that says which streams are the last (RFC 9113, section 6.8)."""
-    payload = last_stream_id.to_bytes(4, "big") + int(ErrorCodes.NO_ERROR).to_bytes(4, "big")
-    return len(payload).to_bytes(3, "big") + b"\x07\x00" + bytes(4) + payload
-
-
-def _read(headers: list[Header]) -> tuple[str, bytes | None, str, bool]:
-    """Return path, timeout and encoding of a request, and whether it is one of gRPC."""
-    path, wanted_s, encoding = "", None, "identity"
-    is_post = is_grpc = False
-    for name, value in headers:
-        if name == b":path":
-            path = value.decode("latin-1")
-        elif name == b":method":
-            is_post = value == b"POST"
-        elif name == b"content-type":
-            kind = value.partition(b";")[0].strip()
-            is_grpc = kind in (b"application/grpc", b"application/grpc+proto")
-        elif name == b"grpc-timeout":
-            wanted_s = value
-        elif name == b"grpc-encoding":
-            encoding = value.decode("latin-1")
-    return path, wanted_s, encoding, is_post and is_grpc

@@ -100,11 +100,11 @@ class HttpApplication:
             body = b""
             if endpoint.reader.takes_body:
                 limit = self._host.limits.max_request_bytes
-                if headers.content_length is not None and headers.content_length > limit:
-                    return await _refuse_body(receive, limit, headers)
+                if _is_hopeless(headers, limit):
+                    return _too_large(limit)
                 packed = await _read_body(receive, limit)
                 if packed is None:
-                    return await _refuse_body(receive, limit, headers)
+                    return _too_large(limit)
                 check_json_type(headers.content_type)
                 body = decompressed(packed, headers.content_encoding, limit)
             if endpoint.is_streamed:
@@ -182,37 +182,31 @@ def _streamed(endpoint: Endpoint) -> Response:
     )
 
 
+def _is_hopeless(headers: Headers, max_bytes: int) -> bool:
+    """Return whether a body is too large and the client may be told before it has sent it."""
+    announced = headers.content_length or 0
+    return announced > max_bytes and (
+        headers.expects_continue or announced > max_bytes * _DISCARDED_BODIES
+    )
+
+
 async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
-    """Return the whole body; None if it turns out to be too large."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _ClientGone
-    body: bytes = message["body"]
-    if not message["more_body"]:
-        return body if len(body) <= max_bytes else None
-    parts = bytearray(body)
-    while message["more_body"]:
-        if len(parts) > max_bytes:
-            return None
+    """Return the whole body; None if it is too large, after the client had time to send it."""
+    parts, size = bytearray(), 0
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientGone
-        parts += message["body"]
-    return bytes(parts) if len(parts) <= max_bytes else None
-
-
-async def _refuse_body(receive: Receive, max_bytes: int, headers: Headers) -> Response:
-    """Refuse a body that is too large, after the client had the time to send it."""
-    left = 0 if headers.expects_continue else max_bytes * _DISCARDED_BODIES
-    if headers.content_length is not None and headers.content_length > left:
-        left = 0
-    while left > 0:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
+        size += len(message["body"])
+        if size <= max_bytes:
+            parts += message["body"]
         if not message["more_body"]:
-            break
-        left -= len(message["body"])
+            return bytes(parts) if size <= max_bytes else None
+        if size > max_bytes * _DISCARDED_BODIES:
+            return None
+
+
+def _too_large(max_bytes: int) -> Response:
     return error_response(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         Status.RESOURCE_EXHAUSTED,
