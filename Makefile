@@ -17,7 +17,14 @@ bootstrap: ## install the locked tools and every distribution into .venv, if any
 	@$(PYTHON) tools/bootstrap.py
 
 demo: bootstrap ## serve the shopping cart over gRPC and HTTP (PORT=9000)
-	cd examples/shopping_cart && ../../$(VENV)/cloudstate run \
+	@echo 'as soon as it is served, in another terminal:'
+	@echo "  curl -X POST http://127.0.0.1:$(PORT)/cart/joe/items/add -H 'content-type: application/json' \\"
+	@echo "       -d '{\"productId\": \"socks\", \"name\": \"Socks\", \"quantity\": 2}'"
+	@echo '  curl http://127.0.0.1:$(PORT)/carts/joe'
+	@echo '  curl -X POST http://127.0.0.1:$(PORT)/cart/joe/items/socks/remove'
+	@echo 'or over gRPC:'
+	@echo '  cd examples/shopping_cart && ../../$(VENV)/python -m shoppingcart.client --address 127.0.0.1:$(PORT) joe'
+	@cd examples/shopping_cart && ../../$(VENV)/cloudstate run \
 		shoppingcart.shopping_cart_entity:entity --port $(PORT)
 
 test: bootstrap ## run every test
