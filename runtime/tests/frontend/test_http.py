@@ -209,13 +209,19 @@ async def test_a_client_is_told_to_go_on_if_it_asks(door: Any) -> None:
     assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
-async def test_an_offer_to_change_the_protocol_is_declined(door: Any, upgrade: bytes) -> None:
+@pytest.mark.parametrize("offer", [b"Upgrade: h2c", b"upgrade: websocket", b"UPGRADE: x"])
+async def test_an_offer_to_change_the_protocol_is_declined(
+    door: Any, thing: Any, offer: bytes
+) -> None:
+    body = b'{"text": "\\r\\nUpgrade: x"}'
     answer = await door.exchange(
-        b"GET /things/7 HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+        b"POST /things HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n" + offer + b"\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQ\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     )
 
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received(door, thing).text == "\r\nUpgrade: x"
+    assert [name for name, _ in door.handler.requests[0].metadata] == ["Content-Length"]
 
 
 # --- Methods and paths ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
@@ -23,6 +24,18 @@ _MAX_WIRE_BYTES_PER_BODY_BYTE = 6
 
 #: What may come beside a message in any case: line ends, chunk extensions, a whole read.
 _SLACK_BYTES = 64 * 1024
+
+_OFFER = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+
+
+def _without_offer(data: bytes) -> bytes:
+    """Decline the offer to go on in another protocol, by not hearing it.
+
+    The parser would take what follows such a request for the other protocol, its body included.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    # A header that is meant for the next hop as well, and means nothing here.
+    return _OFFER.sub(b"\r\nte:", head) + end + rest
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -53,10 +66,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_broken:
             return
         self._unset_keepalive_if_required()
+        if (b"pgrade:" in data or b"PGRADE:" in data) and (self._in_head or not self._in_message):
+            data = _without_offer(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # an offer, which is declined by answering the request as it is
+            pass  # an offer that came in two pieces; declined, but without the request's body
         except httptools.HttpParserError:
             self._break_off()
             return
