@@ -30,8 +30,8 @@ class RuntimeSettings:
         default_deadline_s: Time for a request whose client sets no deadline, in seconds.
         max_deadline_s: Longest deadline a client may set, in seconds.
         max_waiting_commands: How many commands may wait at one entity.
-        max_active_entities: How many entities of one service may be in memory; above that the
-            least recently used idle ones leave.
+        max_active_entities: How many entities of one service may be in memory. Above that the
+            least recently used idle one leaves; while all are busy, newcomers are refused.
         max_commands_in_flight: How many requests are served at once; more are refused.
         max_connections: How many connections the front door keeps open.
         drain_grace_s: How long requests may take to finish at shutdown, in seconds.
