@@ -13,10 +13,12 @@ import uvloop
 
 __all__ = ["main"]
 
+_INIT = b"\x0a"  # field 1 of EventSourcedStreamIn
+
 
 class _Echo(grpc.GenericRpcHandler):
-    def __init__(self) -> None:
-        self._handler = grpc.unary_unary_rpc_method_handler(_answer)
+    def __init__(self, handler: grpc.RpcMethodHandler) -> None:
+        self._handler = handler
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         del details
@@ -28,9 +30,25 @@ async def _answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
     return request
 
 
+async def _answer_each(requests, context):  # as grpc.aio says
+    del context
+    async for request in requests:
+        # As on an entity's stream, the first message is not answered.
+        if request[:1] != _INIT:
+            yield request
+
+
 async def _serve_grpc() -> None:
+    await _serve(grpc.unary_unary_rpc_method_handler(_answer))
+
+
+async def _serve_stream() -> None:
+    await _serve(grpc.stream_stream_rpc_method_handler(_answer_each))
+
+
+async def _serve(handler: grpc.RpcMethodHandler) -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((_Echo(),))
+    server.add_generic_rpc_handlers((_Echo(handler),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)
@@ -65,8 +83,8 @@ async def _serve_http() -> None:
 
 
 def main() -> None:
-    """Serve one of the two."""
-    uvloop.run({"grpc": _serve_grpc, "http": _serve_http}[sys.argv[1]]())
+    """Serve one of them."""
+    uvloop.run({"grpc": _serve_grpc, "stream": _serve_stream, "http": _serve_http}[sys.argv[1]]())
 
 
 if __name__ == "__main__":

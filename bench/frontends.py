@@ -29,6 +29,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from bench.embedded import SERVICE, add_item
 from bench.figures import Figure
+from bench.placing import pinned
 from cloudstate.entity_pb2 import ClientAction, Entity, EntitySpec, ServiceInfo
 from cloudstate_core.clock import SystemClock
 from cloudstate_core.frontend import Limits
@@ -213,21 +214,14 @@ def _found(pattern: str, output: str) -> str:
 
 
 def _run(*parts: list[str]) -> str:
-    command = [*_pinned(1), *(word for part in parts for word in part)]
+    command = [*pinned(1), *(word for part in parts for word in part)]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-
-
-def _pinned(core: int) -> list[str]:
-    usable = sorted(os.sched_getaffinity(0))
-    if len(usable) < 2 or shutil.which("taskset") is None:
-        return []
-    return ["taskset", "-c", str(usable[core])]
 
 
 @contextmanager
 def _running(module: str, *arguments: str) -> Iterator[Server]:
     process = subprocess.Popen(
-        [*_pinned(0), sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
+        [*pinned(0), sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

@@ -8,7 +8,6 @@ are two.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from bench.embedded import SERVICE, add_item
 from bench.figures import Figure
+from bench.placing import pinned
 from bench.start import started_cart
 
 __all__ = ["measure"]
@@ -145,7 +145,7 @@ def _h2loads(address: str, bodies: list[Path]) -> float:
 def _h2load(address: str, body: Path, requests: int, streams: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
-            *_pinned(1),
+            *pinned(1),
             "h2load",
             f"-n{requests}",
             "-c1",
@@ -196,20 +196,13 @@ def _wrk(address: str, script: Path, connections: int) -> tuple[float, float]:
 
 def _on_core(core: int, command: list[str]) -> str:
     return subprocess.run(
-        [*_pinned(core), *command], check=True, capture_output=True, text=True, timeout=120
+        [*pinned(core), *command], check=True, capture_output=True, text=True, timeout=120
     ).stdout
-
-
-def _pinned(core: int) -> list[str]:
-    usable = sorted(os.sched_getaffinity(0))
-    if len(usable) < 2 or shutil.which("taskset") is None:
-        return []
-    return ["taskset", "-c", str(usable[core])]
 
 
 @contextmanager
 def _cart(data: Path) -> Iterator[str]:
-    process, port = started_cart(data, _pinned(0))
+    process, port = started_cart(data, pinned(0))
     try:
         yield f"127.0.0.1:{port}"
     finally:
@@ -220,7 +213,7 @@ def _cart(data: Path) -> Iterator[str]:
 @contextmanager
 def _echo(which: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [*_pinned(0), sys.executable, "-m", "bench.echo_servers", which],
+        [*pinned(0), sys.executable, "-m", "bench.echo_servers", which],
         stdout=subprocess.PIPE,
         text=True,
     )
