@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 import grpc
+
 from shoppingcart.shoppingcart_pb2 import AddLineItem, GetShoppingCart, RemoveLineItem
 from shoppingcart.shoppingcart_pb2_grpc import ShoppingCartStub
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from google.protobuf.empty_pb2 import Empty
+
+from cloudstate.event_sourced_context import EventSourcedCommandContext
+from cloudstate.event_sourced_entity import EventSourcedEntity
 from shoppingcart import domain_pb2 as domain
 from shoppingcart.shoppingcart_pb2 import _SHOPPINGCART as SHOPPING_CART
 from shoppingcart.shoppingcart_pb2 import (
@@ -14,9 +17,6 @@ from shoppingcart.shoppingcart_pb2 import (
     LineItem,
     RemoveLineItem,
 )
-
-from cloudstate.event_sourced_context import EventSourcedCommandContext
-from cloudstate.event_sourced_entity import EventSourcedEntity
 
 
 @dataclass
@@ -41,9 +41,7 @@ def add_item(item: AddLineItem, ctx: EventSourcedCommandContext) -> Empty:
         ctx.fail(f"quantity of {item.product_id!r} must be more than 0, not {item.quantity}")
     ctx.emit(
         domain.ItemAdded(
-            item=domain.LineItem(
-                productId=item.product_id, name=item.name, quantity=item.quantity
-            )
+            item=domain.LineItem(productId=item.product_id, name=item.name, quantity=item.quantity)
         )
     )
     return Empty()
@@ -68,9 +66,7 @@ def get_cart(state: CartState, _: GetShoppingCart) -> Cart:
 def item_added(state: CartState, event: domain.ItemAdded) -> None:
     """Count an added product."""
     product_id = event.item.productId
-    item = state.items.setdefault(
-        product_id, LineItem(product_id=product_id, name=event.item.name)
-    )
+    item = state.items.setdefault(product_id, LineItem(product_id=product_id, name=event.item.name))
     item.quantity += event.item.quantity
 
 
@@ -95,8 +91,6 @@ def snapshot(state: CartState) -> domain.Cart:
 def restore(state: CartState, stored: domain.Cart) -> None:
     """Set the cart from a snapshot."""
     state.items = {
-        item.productId: LineItem(
-            product_id=item.productId, name=item.name, quantity=item.quantity
-        )
+        item.productId: LineItem(product_id=item.productId, name=item.name, quantity=item.quantity)
         for item in stored.items
     }

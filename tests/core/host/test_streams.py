@@ -238,7 +238,7 @@ async def test_ten_thousand_streams_are_open_at_once_in_one_process(serve) -> No
         again = await asyncio.gather(*(ask(each, f"b {n}") for n, each in enumerate(streams)))
         assert again == [f"B {number}" for number in range(count)]
         grown_mb = resident_mb() - before_mb
-        print(f"{count} streams: {opened_s:.1f} s, +{grown_mb:.0f} MB for both ends")  # noqa: T201
+        print(f"{count} streams: {opened_s:.1f} s, +{grown_mb:.0f} MB for both ends")
         assert grown_mb < 1000
         for stream in streams:
             stream.cancel()
