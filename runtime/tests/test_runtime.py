@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from runtime_doubles.functions import Context, serving, until
+from runtime_doubles.functions import Context, never_answers, serving, until
 from runtime_doubles.running import ask, deployed, other_spec, running
 from runtime_doubles.specs import TOY, orders_spec
 from runtime_doubles.toy_kind import ToyKind

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from grpc import aio
-from runtime_doubles.functions import Context, echo, serving, until
+from runtime_doubles.functions import Context, echo, never_answers, serving, until
 from runtime_doubles.running import SETTINGS, ask, deployed, other_spec, running
 
 from cloudstate_core.errors import (
@@ -20,11 +19,6 @@ from cloudstate_core.links import EntityStream
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.runtime import Runtime
 from cloudstate_runtime.settings import RuntimeSettings
-
-
-async def never_answers(context: Context) -> None:
-    while await context.read() is not aio.EOF:
-        pass
 
 
 async def leaves(context: Context) -> None:

@@ -34,6 +34,12 @@ async def echo(context: Context) -> None:
         await context.write(data)
 
 
+async def never_answers(context: Context) -> None:
+    """Read until nothing follows, and say nothing."""
+    while await context.read() is not aio.EOF:
+        pass
+
+
 class Function:
     """A user function that can be stopped and started again.
 
