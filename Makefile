@@ -24,7 +24,7 @@ demo: bootstrap ## serve the shopping cart over gRPC and HTTP (PORT=9000)
 	@echo '  curl -X POST http://127.0.0.1:$(PORT)/cart/joe/items/socks/remove'
 	@echo 'or over gRPC:'
 	@echo '  cd examples/shopping_cart && ../../$(VENV)/python -m shoppingcart.client --address 127.0.0.1:$(PORT) joe'
-	@cd examples/shopping_cart && ../../$(VENV)/cloudstate run \
+	@cd examples/shopping_cart && exec ../../$(VENV)/cloudstate run \
 		shoppingcart.shopping_cart_entity:entity --port $(PORT)
 
 test: bootstrap ## run every test
