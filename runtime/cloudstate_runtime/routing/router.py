@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from cloudstate.entity_pb2 import Forward, SideEffect
-from cloudstate.entity_pb2 import Metadata as WireMetadata
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import (
     CloudstateError,
@@ -149,7 +148,9 @@ class Router:
             service=target.service_name,
             command=target.command_name,
             payload=target.payload,
-            metadata=_metadata(target.metadata) if target.HasField("metadata") else EMPTY_METADATA,
+            metadata=Metadata.from_wire(target.metadata)
+            if target.HasField("metadata")
+            else EMPTY_METADATA,
             # What a client will not wait for can still be an effect that has to happen.
             deadline_s=request.deadline_s if how == "forward" else None,
             hops=hops,
@@ -201,7 +202,3 @@ class Router:
             f"{last.service}.{last.command}: its {last.how} leads nowhere",
             detail=f"{request.service}.{request.command}: {reason}",
         )
-
-
-def _metadata(wire: WireMetadata) -> Metadata:
-    return Metadata.from_wire(wire)
