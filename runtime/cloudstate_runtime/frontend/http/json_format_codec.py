@@ -11,6 +11,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from cloudstate_core.errors import MalformedRequest
+from cloudstate_runtime.frontend.http.plain_fields import PlainFields
 from cloudstate_runtime.frontend.http.strictness import Strictness
 
 __all__ = ["JsonFormatCodec"]
@@ -44,11 +45,14 @@ class JsonFormatMessageCodec:
         descriptor = cast("Descriptor", message_class.DESCRIPTOR)
         self._type_name: str = descriptor.full_name
         self._strictness = Strictness(descriptor)
+        self._plain_fields = PlainFields(descriptor)
         self._pool = pool
         self._max_depth = max_depth
 
     def parse(self, document: bytes, into: Message) -> None:
         value = _load(document)
+        if self._plain_fields.read(value, into):
+            return
         try:
             self._strictness.check(value)
             json_format.ParseDict(
@@ -92,9 +96,10 @@ class JsonFormatMessageCodec:
 
 def _load(document: bytes) -> object:
     try:
-        return json.loads(
-            document.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
+        text = document.decode()
+        if text.startswith("\ufeff"):
+            raise MalformedRequest("the body is not JSON: Unexpected UTF-8 BOM")
+        return _decoder.decode(text)
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"the body is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -121,6 +126,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise MalformedRequest(f"the body is not JSON: {name} is not a JSON value")
 
 
+# Made once: `json.loads` and `json.dumps` would make them anew for each document.
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 

@@ -14,12 +14,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from cloudstate_core.errors import MalformedRequest
 
-__all__ = ["Strictness"]
+__all__ = ["OWN_FORM", "Strictness"]
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 
 #: Their JSON is not an object with their fields as keys.
-_OWN_FORM = frozenset(
+OWN_FORM = frozenset(
     f"google.protobuf.{name}"
     for name in (
         "Any",
@@ -54,7 +54,7 @@ class Strictness:
         known = {} if known is None else known
         known[descriptor.full_name] = self
         self._type_name: str = descriptor.full_name
-        self._has_own_form = self._type_name in _OWN_FORM
+        self._has_own_form = self._type_name in OWN_FORM
         self._names: dict[str, str] = {}
         self._inside: dict[str, Strictness] = {}
         self._bytes: set[str] = set()
