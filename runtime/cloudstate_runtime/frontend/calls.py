@@ -56,7 +56,7 @@ class Calls:
     ) -> None:
         self._host = host
         self._new_error_id = new_error_id
-        self._running: set[asyncio.Task[Outcome]] = set()
+        self._running: dict[asyncio.Task[Outcome], asyncio.Future[None]] = {}
 
     async def run(self, request: Request) -> Outcome:
         """Carry out one request.
@@ -68,25 +68,27 @@ class Calls:
             DeadlineExceeded: The deadline passed first.
             Exception: Whatever the handler raises.
         """
-        task = asyncio.create_task(self._host.handler.handle(request))
-        self._running.add(task)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._host.handler.handle(request))
+        # Waited for in place of the task, which is not cancelled together with its caller.
+        ended = self._running[task] = loop.create_future()
         task.add_done_callback(self._ended)
         if request.deadline_s is None:
-            return await asyncio.shield(task)
+            await ended
+            return task.result()
+        clock = self._host.clock
         try:
-            async with self._host.clock.timeout(
-                request.deadline_s - self._host.clock.monotonic_s()
-            ):
-                return await asyncio.shield(task)
+            async with clock.timeout(request.deadline_s - clock.monotonic_s()):
+                await ended
         except TimeoutError:
-            if task.done():
-                return task.result()  # the handler's own, or a result that was just in time
-            raise DeadlineExceeded("the deadline passed before there was an answer") from None
+            if not task.done():
+                raise DeadlineExceeded("the deadline passed before there was an answer") from None
+        return task.result()
 
     async def drain(self, grace_s: float) -> None:
         """Wait for what runs, at most `grace_s` seconds; nothing is cancelled."""
         if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
+            await asyncio.wait(tuple(self._running), timeout=grace_s)
 
     async def close(self) -> None:
         """Cancel what still runs."""
@@ -97,7 +99,9 @@ class Calls:
             await asyncio.wait(running)
 
     def _ended(self, task: asyncio.Task[Outcome]) -> None:
-        self._running.discard(task)
+        ended = self._running.pop(task)
+        if not ended.done():
+            ended.set_result(None)
         if not task.cancelled():
             # Its caller may have left at its deadline; that is no reason to complain in the log.
             task.exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from cloudstate_core.errors import LimitExceeded, MalformedRequest
 from cloudstate_core.metadata import Metadata
@@ -12,6 +13,9 @@ from cloudstate_runtime.frontend.headers import is_passed_on
 __all__ = ["Headers", "decompressed"]
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header, and the largest window
+
+#: Clients send the same few names again and again; values are never kept.
+_KNOWN_NAMES = 256
 
 
 class Headers:
@@ -41,8 +45,8 @@ class Headers:
         self.expects_continue = False
         entries = []
         for raw_name, raw_value in raw:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            lower = name.lower()
+            name, lower, passes = _known(raw_name)
+            value = raw_value.decode("latin-1")
             if lower == "content-type":
                 self.content_type = value
             elif lower == "content-encoding":
@@ -51,9 +55,17 @@ class Headers:
                 self.content_length = int(value)  # the server has checked it
             elif lower == "expect":
                 self.expects_continue = True
-            if is_passed_on(lower):
+            if passes:
                 entries.append((name, value))
         self.metadata = Metadata(entries)
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _known(raw_name: bytes) -> tuple[str, str, bool]:
+    """Return a header's name as text, that in lower case, and whether it is passed on."""
+    name = raw_name.decode("latin-1")
+    lower = name.lower()
+    return name, lower, is_passed_on(lower)
 
 
 def decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:

@@ -34,6 +34,7 @@ class ReplyWriter:
         self._codec = codec
         self._field = binding.response_field
         self._is_raw = reply_class.DESCRIPTOR.full_name == _HTTP_BODY and self._field is None
+        self._of_nothing: tuple[str, bytes] | None = None  # what most commands are answered with
 
     def write(self, reply: bytes) -> tuple[str, bytes]:
         """Return the content type, empty for none, and the body.
@@ -42,6 +43,13 @@ class ReplyWriter:
             UnreadableReply: If the bytes are no message of the declared type, or hold an `Any` of
                 an unknown type.
         """
+        if reply:
+            return self._written(reply)
+        if self._of_nothing is None:
+            self._of_nothing = self._written(reply)
+        return self._of_nothing
+
+    def _written(self, reply: bytes) -> tuple[str, bytes]:
         try:
             message = self._reply_class.FromString(reply)
             if self._is_raw:
