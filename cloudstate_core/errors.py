@@ -15,6 +15,7 @@
         * LimitExceeded            too large, or too many at once
         * DeadlineExceeded         the time the caller allowed is over
     * RoutingError                 the application author: a forward or effect goes nowhere
+    * CommandRefused               the asking handler: what it asked was answered with a failure
     * StoreError                   nobody yet: retry, or look at the backend
         * SequenceConflict         another writer appended first; nothing was written
         * RevisionConflict         another writer changed the value first; nothing was written
@@ -24,7 +25,8 @@
         * CorruptState             what was read is not what was written
     * Stopping                     the caller: this process is draining, try another or later
 
-A failure that a user function *answers* is an answer, not an error; it never appears here.
+A failure that a user function *answers* is an answer, not an error; it appears here only where
+another handler asked for it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from cloudstate_core.status import Status
 __all__ = [
     "AlreadyReceived",
     "CloudstateError",
+    "CommandRefused",
     "ConfigurationError",
     "CorruptState",
     "DeadlineExceeded",
@@ -171,6 +174,20 @@ class DeadlineExceeded(RequestError):
 
 class RoutingError(CloudstateError):
     """A forward or a side effect of a user function leads nowhere, or in a circle."""
+
+
+class CommandRefused(CloudstateError):
+    """A command that a handler asked of another service was answered with a failure.
+
+    Attributes:
+        code: The status that the failure names.
+    """
+
+    status = Status.UNKNOWN
+
+    def __init__(self, message: str, *, code: Status = Status.UNKNOWN) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class StoreError(CloudstateError):

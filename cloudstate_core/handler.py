@@ -1,22 +1,23 @@
 """The one shape that every stage of the request path has.
 
 Front end, interceptors, router, region, activation and engine are all `CommandHandler`s: a
-`Request` goes down, an `Outcome` comes back. Any stage can be replaced by another of the same
-shape: a fake, a remote node, an interceptor.
+`Request` goes down, an `Outcome` comes back, or one after another where the method streams. Any
+stage can be replaced by another of the same shape: a fake, a remote node, an interceptor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, SideEffect
+from cloudstate_core.errors import UnknownService
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.value import value
 
-__all__ = ["CommandHandler", "Hop", "Outcome", "Request"]
+__all__ = ["CommandHandler", "Conditions", "Hop", "Outcome", "Request", "unstreamed"]
 
 
 @value
@@ -35,17 +36,40 @@ class Hop:
 
 
 @value
+class Conditions:
+    """What must hold for a command to be carried out, and to be carried out only once.
+
+    Attributes:
+        command_key: The caller's name for the command: the same name gets the same answer again.
+            Empty for none.
+        expected_version: The version the entity must have, as in `Outcome.version`; None for any.
+        message_id: The durable message that brings the command; empty for none. Its effects happen
+            once, however often it comes.
+    """
+
+    command_key: str = ""
+    expected_version: int | None = None
+    message_id: str = ""
+
+
+@value
 class Request:
-    """One message for one method of one service.
+    """One call of one method of one service.
 
     Attributes:
         service: Full name of the service.
         command: Name of the method, without the service.
-        payload: The request message, packed; its bytes are those the client sent.
+        payload: The request message, packed; its bytes are those the client sent. Empty if the
+            caller sends a stream.
         metadata: The client's headers.
         deadline_s: When the caller stops waiting, on the runtime's monotonic clock; None for
             "no deadline of its own".
         hops: How the request came here; empty for a client's own request.
+        messages: What a caller sends who sends a stream, each message packed, taken one at a time;
+            None for one who sends the one message in `payload`.
+        conditions: Under what the command is carried out; None for none.
+        waiting: Entities that wait for the answer in the middle of a command of their own, each
+            as service, "/" and entity id; the first one has waited longest.
     """
 
     service: str
@@ -54,6 +78,9 @@ class Request:
     metadata: Metadata = EMPTY_METADATA
     deadline_s: float | None = None
     hops: tuple[Hop, ...] = ()
+    messages: AsyncIterator[Any] | None = None
+    conditions: Conditions | None = None
+    waiting: tuple[str, ...] = ()
 
 
 @value
@@ -71,13 +98,14 @@ class Outcome:
     action: ClientAction
     side_effects: Sequence[SideEffect] = ()
     restart: bool = False
+    version: int | None = None
 
 
 class CommandHandler(Protocol):
     """A stage of the request path."""
 
     async def handle(self, request: Request) -> Outcome:
-        """Carry out one request.
+        """Carry out one request of a method that takes one message and answers with one.
 
         Returns:
             What the user function answered, after everything it changed is durable.
@@ -86,3 +114,31 @@ class CommandHandler(Protocol):
             CloudstateError: Its `status` and text are what the client sees.
         """
         ...
+
+    def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
+        """Carry out one request of a method that takes or answers with a stream of messages.
+
+        Nothing happens before the first outcome is asked for, and nothing goes on in advance of
+        the one who asks: that is how a slow caller holds a fast user function back.
+
+        Yields:
+            What the user function answered, one after another; exactly one if only the caller
+            streams. A failure is the last one. Whoever does not take all of them closes the
+            generator, which ends the call at the user function.
+
+        Raises:
+            CloudstateError: Its `status` and text are what the client sees, after what it has got.
+        """
+        ...
+
+
+async def unstreamed(request: Request) -> AsyncGenerator[Outcome, None]:
+    """Refuse a streamed request: the `stream` of a stage that has none.
+
+    Raises:
+        UnknownService: At the first outcome that is asked for.
+    """
+    raise UnknownService(
+        f"method {request.command!r} of service {request.service!r} is not served as a stream"
+    )
+    yield  # type: ignore[unreachable]  # it makes this a generator

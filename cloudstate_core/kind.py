@@ -9,7 +9,7 @@ runtime ask of it::
         name = "counter"
         entity_type = "example.counter.Counter"
 
-        def protocol_methods(self, entities):
+        def protocol_methods(self, entities, caller):
             return [ConversationMethod(HANDLE, partial(CounterServicer, entities))]
 
         def open_handler(self, entity, host):
@@ -37,11 +37,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Protocol
 
+from cloudstate_core.caller import Caller
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
-from cloudstate_core.links import ConversationMethod, FunctionLink
+from cloudstate_core.links import FunctionLink, ProtocolMethod
 from cloudstate_core.store import StateStore
 
 __all__ = ["Engine", "EntityKind", "RuntimeHost"]
@@ -130,14 +131,15 @@ class EntityKind(ABC):
 
     @abstractmethod
     def protocol_methods(
-        self, entities: Sequence[EntityDefinition]
-    ) -> Sequence[ConversationMethod]:
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> Sequence[ProtocolMethod]:
         """Return the methods of this kind's protocol service, in the user function's process.
 
         Called once, and only if the application registered an entity of this kind.
 
         Args:
             entities: The entities of this kind, at least one.
+            caller: How their handlers reach other services; for their contexts.
         """
 
     @abstractmethod

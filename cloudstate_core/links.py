@@ -2,8 +2,10 @@
 
 The same two ends meet over a socket or inside one process:
 
-* the user function's end of one stream is a `Conversation`, opened by a `ConversationMethod`;
-* the runtime's end is an `EntityStream`, opened by a `FunctionLink`.
+* an entity that is live has a stream of its own: its user function's end is a `Conversation`,
+  opened by a `ConversationMethod`, the runtime's end an `EntityStream`, opened by a `FunctionLink`;
+* what needs no state between two calls is a call of its own: the user function serves a
+  `CallMethod`, the runtime uses `FunctionLink.call` and `FunctionLink.stream`.
 
 Neither end can tell which link it is on.
 """
@@ -11,7 +13,7 @@ Neither end can tell which link it is on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -20,10 +22,12 @@ from google.protobuf.message import Message
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 
 __all__ = [
+    "CallMethod",
     "Conversation",
     "ConversationMethod",
     "EntityStream",
     "FunctionLink",
+    "ProtocolMethod",
     "Rpc",
     "Write",
 ]
@@ -40,11 +44,15 @@ class Rpc(Generic[In, Out]):
         path: As on the wire, such as `/cloudstate.EntityDiscovery/discover`.
         request_class: What the runtime sends.
         response_class: What the user function sends.
+        client_streaming: Whether the runtime sends a stream of messages, or exactly one.
+        server_streaming: Whether the user function sends a stream of messages, or exactly one.
     """
 
     path: str
     request_class: type[In]
     response_class: type[Out]
+    client_streaming: bool = True
+    server_streaming: bool = True
 
     @property
     def service(self) -> str:
@@ -88,6 +96,26 @@ class ConversationMethod:
 
     rpc: Rpc[Any, Any]
     open: Callable[[Write[Message]], Conversation]
+
+
+@dataclass(frozen=True, slots=True)
+class CallMethod:
+    """A protocol method of any shape that a user function serves call by call.
+
+    Attributes:
+        rpc: Which method.
+        serve: Serves one call: takes what the runtime sends, one message if the method takes one,
+            and yields what it is answered, exactly one if the method answers with one. Nothing
+            is read or made before it is asked for. Closing the generator cancels the call; an
+            exception ends it with an error.
+    """
+
+    rpc: Rpc[Any, Any]
+    serve: Callable[[AsyncIterator[Any]], AsyncGenerator[Message, None]]
+
+
+#: A method of a protocol service, as a user function serves it.
+ProtocolMethod = ConversationMethod | CallMethod
 
 
 class EntityStream(ABC, Generic[In, Out]):
@@ -147,6 +175,37 @@ class FunctionLink(ABC):
     @abstractmethod
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
         """Start a stream. Trouble shows at the first `send` or `receive`, not here."""
+
+    @abstractmethod
+    async def call(self, rpc: Rpc[In, Out], message: In) -> Out:
+        """Send one message to a method that takes one, and return the one it answers with.
+
+        Has no time limit of its own: whoever stops waiting cancels the call.
+
+        Raises:
+            UserFunctionUnavailable: The user function cannot be reached, or went away meanwhile.
+            UserFunctionError: It failed.
+        """
+
+    @abstractmethod
+    def stream(self, rpc: Rpc[In, Out], messages: AsyncIterator[In]) -> AsyncGenerator[Out, None]:
+        """Call a method that takes or answers with a stream, or both.
+
+        Messages are taken from `messages` when the other end can take them, and answers are
+        received when they are asked for. What `messages` raises ends the call and is raised here.
+        Closing the generator cancels the call; `messages` is then not asked any more.
+
+        Args:
+            rpc: Which method.
+            messages: What to send; exactly one if the method takes one.
+
+        Yields:
+            What comes back; exactly one if the method answers with one.
+
+        Raises:
+            UserFunctionUnavailable: The user function cannot be reached, or went away meanwhile.
+            UserFunctionError: It failed.
+        """
 
     @abstractmethod
     async def discover(self, info: ProxyInfo) -> EntitySpec:

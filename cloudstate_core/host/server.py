@@ -18,8 +18,10 @@ from grpc import aio
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
 from cloudstate_core.errors import ConfigurationError
+from cloudstate_core.host.calls import Calls
 from cloudstate_core.host.streams import EntityStreams
 from cloudstate_core.host.user_function import DISCOVERY_SERVICE, UserFunction
+from cloudstate_core.links import CallMethod, ConversationMethod
 from cloudstate_core.settings import HostSettings
 
 __all__ = ["HostServer", "open_server"]
@@ -42,11 +44,15 @@ class HostServer:
         host: Where it listens.
         port: On which port; never 0.
         streams: Its open entity streams.
+        calls: Its calls that run.
     """
 
-    def __init__(self, server: aio.Server, streams: EntityStreams, host: str, port: int) -> None:
+    def __init__(
+        self, server: aio.Server, streams: EntityStreams, calls: Calls, host: str, port: int
+    ) -> None:
         self._server = server
         self.streams = streams
+        self.calls = calls
         self.host = host
         self.port = port
 
@@ -62,6 +68,7 @@ class HostServer:
         is cut off. May be called again with less time.
         """
         self.streams.drain()
+        self.calls.drain()
         await self._server.stop(grace_s)
 
 
@@ -72,13 +79,17 @@ async def open_server(function: UserFunction, settings: HostSettings) -> AsyncIt
     Raises:
         ConfigurationError: The address cannot be listened on. Nothing was opened.
     """
-    streams = EntityStreams(function.methods, settings.max_streams)
+    methods = function.methods.values()
+    streams = EntityStreams(
+        [each for each in methods if isinstance(each, ConversationMethod)], settings.max_streams
+    )
+    calls = Calls([each for each in methods if isinstance(each, CallMethod)], settings.max_streams)
     server = aio.server(options=_options(settings))
-    handlers = {**_discovery(function), **streams.handlers()}
+    handlers = {**_discovery(function), **streams.handlers(), **calls.handlers()}
     server.add_generic_rpc_handlers((_ByPath(handlers),))
     port = _bind(server, settings)
     await server.start()
-    opened = HostServer(server, streams, settings.host, port)
+    opened = HostServer(server, streams, calls, settings.host, port)
     services = [str(entity.service.full_name) for entity in function.entities]
     _log.info("user_function_listens", address=opened.address, services=services)
     if not _is_loopback(settings.host):

@@ -7,7 +7,7 @@ memory only, so a process can hold many thousands.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -48,11 +48,11 @@ class _Open:
 class EntityStreams:
     """All entity streams of one server."""
 
-    def __init__(self, methods: Mapping[str, ConversationMethod], max_streams: int) -> None:
+    def __init__(self, methods: Sequence[ConversationMethod], max_streams: int) -> None:
         """Keep what to serve.
 
         Args:
-            methods: The methods by path.
+            methods: The methods.
             max_streams: Streams above this number are refused.
         """
         self._methods = methods
@@ -63,7 +63,7 @@ class EntityStreams:
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return gRPC's handler for each path."""
-        return {path: self._handler(method) for path, method in self._methods.items()}
+        return {method.rpc.path: self._handler(method) for method in self._methods}
 
     def __len__(self) -> int:
         return len(self._open)

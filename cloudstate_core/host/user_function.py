@@ -21,11 +21,12 @@ from cloudstate.entity_pb2 import (
     ServiceInfo,
     TimeoutPassivationStrategy,
 )
+from cloudstate_core.caller import Caller, LateCaller
 from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import PluginError, RegistrationError
 from cloudstate_core.host.descriptors import file_descriptor_set
 from cloudstate_core.kind import EntityKind
-from cloudstate_core.links import ConversationMethod
+from cloudstate_core.links import ProtocolMethod
 from cloudstate_core.plugins import Plugins
 
 __all__ = ["DISCOVERY_SERVICE", "LIBRARY_NAME", "PROTOCOL_VERSION", "UserFunction"]
@@ -51,6 +52,7 @@ class UserFunction:
         methods: The protocol methods to serve, by path such as `/package.Service/method`.
         service_name: What the user function calls itself.
         service_version: Its version.
+        caller: How handlers reach other services; whoever serves this function connects it.
     """
 
     def __init__(
@@ -74,7 +76,8 @@ class UserFunction:
             PluginError: No plugin serves the type of an entity.
         """
         self.entities = _checked(entities)
-        self.methods = _methods(self.entities, plugins)
+        self.caller = LateCaller()
+        self.methods = _methods(self.entities, plugins, self.caller)
         self.service_name = service_name or str(self.entities[0].service.full_name)
         self.service_version = service_version
         self._spec = self._build_spec()
@@ -187,17 +190,17 @@ def _check(entity: EntityDefinition) -> None:
 
 
 def _methods(
-    entities: tuple[EntityDefinition, ...], plugins: Plugins
-) -> Mapping[str, ConversationMethod]:
+    entities: tuple[EntityDefinition, ...], plugins: Plugins, caller: Caller
+) -> Mapping[str, ProtocolMethod]:
     of_kind: dict[EntityKind, list[EntityDefinition]] = {}
     for entity in entities:
         kind = plugins.kind_of(entity.entity_type)
         if kind is None:
             raise _kind_missing(entity, plugins)
         of_kind.setdefault(kind, []).append(entity)
-    methods: dict[str, ConversationMethod] = {}
+    methods: dict[str, ProtocolMethod] = {}
     for kind, own in of_kind.items():
-        for method in kind.protocol_methods(tuple(own)):
+        for method in kind.protocol_methods(tuple(own), caller):
             path = method.rpc.path
             if path in methods or method.rpc.service == DISCOVERY_SERVICE:
                 raise PluginError(f"kind {kind.name!r} serves {path!r}, which is served already")

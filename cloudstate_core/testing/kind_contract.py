@@ -20,7 +20,7 @@ from __future__ import annotations
 import ast
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,11 +28,12 @@ import pytest
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import DESCRIPTOR
+from cloudstate_core.caller import LateCaller
 from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.kind import EntityKind
-from cloudstate_core.links import ConversationMethod
+from cloudstate_core.links import ConversationMethod, ProtocolMethod
 from cloudstate_core.plugins import Plugins, load_plugins
 
 __all__ = ["EntityKindContract"]
@@ -85,12 +86,12 @@ class EntityKindContract(ABC):
 
     def test_an_entity_of_another_kind_is_refused(self, kind: EntityKind) -> None:
         with pytest.raises(RegistrationError):
-            kind.protocol_methods([_Foreign()])
+            kind.protocol_methods([_Foreign()], LateCaller())
 
     async def test_a_first_message_that_means_nothing_is_answered_and_ends_the_stream(
         self, kind: EntityKind, entity: EntityDefinition
     ) -> None:
-        for method in _served(kind, entity).values():
+        for method in _conversations(kind, entity):
             sent: list[Message] = []
             conversation = method.open(_Writes(sent))
 
@@ -103,7 +104,7 @@ class EntityKindContract(ABC):
     async def test_a_stream_may_end_before_its_first_message(
         self, kind: EntityKind, entity: EntityDefinition
     ) -> None:
-        for method in _served(kind, entity).values():
+        for method in _conversations(kind, entity):
             sent: list[Message] = []
             conversation = method.open(_Writes(sent))
 
@@ -143,8 +144,13 @@ class _Foreign(EntityDefinition):
         """Nothing can be wrong with it."""
 
 
-def _served(kind: EntityKind, entity: EntityDefinition) -> dict[str, ConversationMethod]:
-    return dict(UserFunction([entity], Plugins(kinds={kind.name: kind})).methods)
+def _served(kind: EntityKind, entity: EntityDefinition) -> Mapping[str, ProtocolMethod]:
+    return UserFunction([entity], Plugins(kinds={kind.name: kind})).methods
+
+
+def _conversations(kind: EntityKind, entity: EntityDefinition) -> list[ConversationMethod]:
+    methods = _served(kind, entity).values()
+    return [each for each in methods if isinstance(each, ConversationMethod)]
 
 
 def _impure_imports(path: Path) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import ClassVar
 
 from cloudstate_core.clock import Clock
@@ -27,16 +29,29 @@ class AdmittingHandler:
 
     async def handle(self, request: Request) -> Outcome:
         """Pass a request on, or refuse it at once."""
+        self._admit()
+        try:
+            return await self._handler.handle(request)
+        finally:
+            self._in_flight -= 1
+
+    async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
+        """Pass a request on, or refuse it at once; it counts until its stream ends."""
+        self._admit()
+        try:
+            async with aclosing(self._handler.stream(request)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+        finally:
+            self._in_flight -= 1
+
+    def _admit(self) -> None:
         if self._in_flight >= self._max_commands_in_flight:
             raise LimitExceeded(
                 f"too many requests at once: at most {self._max_commands_in_flight} are served",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._in_flight += 1
-        try:
-            return await self._handler.handle(request)
-        finally:
-            self._in_flight -= 1
 
 
 class Admission(Interceptor):

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_core.host.user_function import UserFunction
-from cloudstate_core.links import Conversation, ConversationMethod, Write
+from cloudstate_core.links import Conversation, ConversationMethod, ProtocolMethod, Write
 from cloudstate_tck.recorder import Ended, Recorder
 
 __all__ = ["RecordedFunction"]
@@ -23,9 +23,9 @@ class RecordedFunction(UserFunction):
         self.entities = function.entities
         self.service_name = function.service_name
         self.service_version = function.service_version
-        self.methods: Mapping[str, ConversationMethod] = {
-            path: ConversationMethod(method.rpc, partial(_Overheard, method, recorder))
-            for path, method in function.methods.items()
+        self.caller = function.caller
+        self.methods: Mapping[str, ProtocolMethod] = {
+            path: _overheard(method, recorder) for path, method in function.methods.items()
         }
         self._function = function
         self._recorder = recorder
@@ -38,6 +38,12 @@ class RecordedFunction(UserFunction):
     def report_error(self, message: str) -> None:
         self._recorder.reported(message)
         self._function.report_error(message)
+
+
+def _overheard(method: ProtocolMethod, recorder: Recorder) -> ProtocolMethod:
+    if isinstance(method, ConversationMethod):
+        return ConversationMethod(method.rpc, partial(_Overheard, method, recorder))
+    return method
 
 
 class _Overheard:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
 from cloudstate.entity_pb2 import DESCRIPTOR
+from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.kind import EntityKind
@@ -62,7 +63,9 @@ class WordKind(EntityKind):
     path = "/test.word.Words/talk"
     conversation: Callable[[Write[Message]], Conversation] = Conversation
 
-    def protocol_methods(self, entities: Sequence[EntityDefinition]) -> list[ConversationMethod]:
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> list[ConversationMethod]:
         if not all(isinstance(entity, Word) for entity in entities):
             raise RegistrationError("expected words")
         rpc = Rpc(self.path, StringValue, StringValue)
@@ -85,8 +88,10 @@ class Silent(WordKind):
 
 
 class Undiscerning(WordKind):
-    def protocol_methods(self, entities: Sequence[EntityDefinition]) -> list[ConversationMethod]:
-        return super().protocol_methods([])
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> list[ConversationMethod]:
+        return super().protocol_methods([], caller)
 
 
 class WordContract(EntityKindContract):

@@ -10,6 +10,7 @@ from typing import ClassVar
 from acme_ratelimit.engine import HANDLE, RateLimitEngine
 from acme_ratelimit.entity import RateLimitedEntity
 from acme_ratelimit.servicer import RateLimitServicer
+from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.handler import CommandHandler
@@ -27,7 +28,9 @@ class RateLimitKind(EntityKind):
     name: ClassVar[str] = "ratelimit"
     entity_type: ClassVar[str] = RateLimitedEntity.entity_type
 
-    def protocol_methods(self, entities: Sequence[EntityDefinition]) -> list[ConversationMethod]:
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> list[ConversationMethod]:
         served: dict[str, RateLimitedEntity] = {}
         for entity in entities:
             if not isinstance(entity, RateLimitedEntity):

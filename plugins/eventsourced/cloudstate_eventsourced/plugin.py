@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import ClassVar
 
+from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.handler import CommandHandler
@@ -27,7 +28,9 @@ class EventSourcedKind(EntityKind):
     name: ClassVar[str] = "eventsourced"
     entity_type: ClassVar[str] = EventSourcedEntity.entity_type
 
-    def protocol_methods(self, entities: Sequence[EntityDefinition]) -> list[ConversationMethod]:
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> list[ConversationMethod]:
         served: dict[str, EventSourcedEntity] = {}
         for entity in entities:
             if not isinstance(entity, EventSourcedEntity):

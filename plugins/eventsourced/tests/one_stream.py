@@ -19,6 +19,7 @@ from cloudstate.event_sourced_pb2 import (
     EventSourcedStreamOut,
 )
 from cloudstate_core.anys import decode, encode
+from cloudstate_core.caller import LateCaller
 from cloudstate_eventsourced.entity import EventSourcedEntity
 from cloudstate_eventsourced.plugin import EventSourcedKind
 
@@ -48,7 +49,7 @@ class Stream:
 
     def __init__(self, *entities: EventSourcedEntity) -> None:
         self.sent: list[EventSourcedStreamOut] = []
-        (method,) = EventSourcedKind().protocol_methods(entities)
+        (method,) = EventSourcedKind().protocol_methods(entities, LateCaller())
         self.conversation = method.open(self._write)
         self._command_id = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import LimitExceeded, Stopping, UnknownService
-from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
 from cloudstate_runtime.activation.activation import Activation
@@ -96,6 +96,10 @@ class Region:
             activation = self._activate(entity_id)
         self._idle.remove(entity_id)
         return await activation.handle(request)
+
+    def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
+        """Refuse: an entity that takes one command at a time has no streams."""
+        return unstreamed(request)
 
     def became_idle(self, entity_id: str) -> None:
         """Note that an entity has nothing to do."""

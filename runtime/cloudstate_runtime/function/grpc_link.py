@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar, cast
@@ -20,6 +20,7 @@ from cloudstate_core.errors import UserFunctionError as ProtocolBroken
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.links import EntityStream, FunctionLink, Rpc
 from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S
+from cloudstate_runtime.function.grpc_calls import GrpcCalls, was_cancelled
 
 __all__ = ["GrpcLink", "open_grpc_link"]
 
@@ -163,8 +164,7 @@ def _read_message(message_class: type[Out], data: bytes) -> Out | None:
 
 def _raise_if_cancelled(error: BaseException) -> None:
     """Raise if it was this task that was cancelled, and not only the call it waited for."""
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+    if isinstance(error, asyncio.CancelledError) and was_cancelled():
         raise error
 
 
@@ -193,10 +193,17 @@ class GrpcLink(FunctionLink):
         self.close_timeout_s = close_timeout_s
         self.send_timeout_s = send_timeout_s
         self._channel = channel
+        self._calls = GrpcCalls(name, channel)
         self._discovery = EntityDiscoveryStub(channel)
 
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
         return GrpcStream(self._channel, rpc, self)
+
+    async def call(self, rpc: Rpc[In, Out], message: In) -> Out:
+        return await self._calls.call(rpc, message)
+
+    def stream(self, rpc: Rpc[In, Out], messages: AsyncIterator[In]) -> AsyncGenerator[Out, None]:
+        return self._calls.stream(rpc, messages)
 
     async def discover(self, info: ProxyInfo) -> EntitySpec:
         try:

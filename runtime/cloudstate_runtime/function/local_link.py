@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar, cast
 
 import structlog
@@ -17,13 +18,22 @@ from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.host.user_function import UserFunction
-from cloudstate_core.links import ConversationMethod, EntityStream, FunctionLink, Rpc
+from cloudstate_core.links import (
+    CallMethod,
+    ConversationMethod,
+    EntityStream,
+    FunctionLink,
+    ProtocolMethod,
+    Rpc,
+)
 from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S, bounded
+from cloudstate_runtime.function.local_calls import call_locally, stream_locally
 
 __all__ = ["LocalLink"]
 
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
+Shape = TypeVar("Shape", bound=ProtocolMethod)
 
 log = structlog.get_logger()
 
@@ -124,10 +134,14 @@ class LocalLink(FunctionLink):
         self._send_timeout_s = send_timeout_s
 
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
-        method = self._user_function.methods.get(rpc.path)
-        if method is None:
-            raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
+        method = self._method(rpc, ConversationMethod)
         return LocalStream(method, self._clock, self._send_timeout_s)
+
+    async def call(self, rpc: Rpc[In, Out], message: In) -> Out:
+        return cast("Out", await call_locally(self._method(rpc, CallMethod), message))
+
+    def stream(self, rpc: Rpc[In, Out], messages: AsyncIterator[In]) -> AsyncGenerator[Out, None]:
+        return stream_locally(self._method(rpc, CallMethod), messages, rpc.response_class)
 
     async def discover(self, info: ProxyInfo) -> EntitySpec:
         return self._user_function.spec(info)
@@ -138,3 +152,9 @@ class LocalLink(FunctionLink):
     async def wait_until_lost(self) -> None:
         # It ends with this process.
         await asyncio.Event().wait()
+
+    def _method(self, rpc: Rpc[In, Out], shape: type[Shape]) -> Shape:
+        method = self._user_function.methods.get(rpc.path)
+        if not isinstance(method, shape):
+            raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
+        return method

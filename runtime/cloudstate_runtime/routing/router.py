@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
+from google.protobuf.any_pb2 import Any
 
-from cloudstate.entity_pb2 import Forward, SideEffect
+from cloudstate.entity_pb2 import ClientAction, Forward, SideEffect
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import (
     CloudstateError,
@@ -16,7 +19,7 @@ from cloudstate_core.errors import (
     Stopping,
     UnknownService,
 )
-from cloudstate_core.handler import Hop, Outcome, Request
+from cloudstate_core.handler import CommandHandler, Hop, Outcome, Request
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_runtime.routing.served import ServedNow
 
@@ -64,11 +67,7 @@ class Router:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out a request, and everything its answer asks for."""
-        if self._draining and not request.hops:
-            raise Stopping("the runtime is stopping")
-        handler = self._served.handlers.get(request.service)
-        if handler is None:
-            raise self._unknown(request, f"Service [{request.service}] unknown")
+        handler = self._handler_of(request)
         self._running += 1
         try:
             outcome = await handler.handle(request)
@@ -81,6 +80,36 @@ class Router:
             self._running -= 1
             if self._draining:
                 self._something_ended.set()
+
+    async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
+        """Carry out a request of a streamed method, and everything each of its answers asks for."""
+        handler = self._handler_of(request)
+        self._running += 1
+        try:
+            async with aclosing(handler.stream(request)) as outcomes:
+                async for outcome in outcomes:
+                    if outcome.side_effects:
+                        await self._carry_out(request, outcome.side_effects)
+                    if not outcome.action.HasField("forward"):
+                        yield outcome
+                        continue
+                    target = self._passed_on(request, outcome.action.forward, "forward")
+                    async with aclosing(self._answers(target)) as answers:
+                        async for answer in answers:
+                            self._check_type(request, answer)
+                            yield answer
+        finally:
+            self._running -= 1
+            if self._draining:
+                self._something_ended.set()
+
+    def _handler_of(self, request: Request) -> CommandHandler:
+        if self._draining and not request.hops:
+            raise Stopping("the runtime is stopping")
+        handler = self._served.handlers.get(request.service)
+        if handler is None:
+            raise self._unknown(request, f"Service [{request.service}] unknown")
+        return handler
 
     async def drain(self, grace_s: float) -> None:
         """Take no new requests, and wait until those that run and their side effects have ended.
@@ -104,16 +133,17 @@ class Router:
 
     async def _follow(self, request: Request, forward: Forward) -> Outcome:
         target = self._passed_on(request, forward, "forward")
-        outcome = await self._handle_passed_on(target)
-        if not request.hops:
-            self._check_type(request, outcome)
-        return outcome
+        async with aclosing(self._answers(target)) as answers:
+            async for outcome in answers:
+                if not request.hops:
+                    self._check_type(request, outcome)
+                return outcome  # a caller that takes one message gets the first one
+        return Outcome(ClientAction())
 
     async def _carry_out(self, request: Request, side_effects: Sequence[SideEffect]) -> None:
         for side_effect in side_effects:
             if side_effect.synchronous:
-                target = self._passed_on(request, side_effect, "side effect")
-                await self._handle_passed_on(target)
+                await self._complete(request, side_effect)
             elif len(self._effects) >= self._max_pending_effects:
                 await self._try(request, side_effect)  # the one who asks for too much waits
             else:
@@ -128,16 +158,31 @@ class Router:
     async def _try(self, request: Request, side_effect: SideEffect) -> None:
         about = {"service": side_effect.service_name, "command": side_effect.command_name}
         try:
-            target = self._passed_on(request, side_effect, "side effect")
-            await self._handle_passed_on(target)
+            await self._complete(request, side_effect)
         except CloudstateError as error:
             log.warning("side_effect_failed", reason=str(error), detail=error.detail, **about)
         except Exception:
             log.exception("side_effect_failed", **about)
 
-    async def _handle_passed_on(self, target: Request) -> Outcome:
+    async def _complete(self, request: Request, side_effect: SideEffect) -> None:
+        """Have a side effect done; nobody sees what it answers."""
+        target = self._passed_on(request, side_effect, "side effect")
+        async with aclosing(self._answers(target)) as answers:
+            async for _ in answers:
+                pass
+
+    async def _answers(self, target: Request) -> AsyncGenerator[Outcome, None]:
+        """Yield what a command that was passed on answers, of whatever shape its method is."""
+        method = self._served.entities[target.service].methods[target.command]
         try:
-            return await self.handle(target)
+            if not (method.client_streaming or method.server_streaming):
+                yield await self.handle(target)
+                return
+            if method.client_streaming:
+                target = replace(target, messages=_one(target.payload), payload=Any())
+            async with aclosing(self.stream(target)) as answers:
+                async for answer in answers:
+                    yield answer
         except (MalformedRequest, UnknownService) as error:
             # The client's request was right; what the user function made of it is not.
             raise self._misrouted(target, str(error)) from error
@@ -202,3 +247,7 @@ class Router:
             f"{last.service}.{last.command}: its {last.how} leads nowhere",
             detail=f"{request.service}.{request.command}: {reason}",
         )
+
+
+async def _one(message: Any) -> AsyncGenerator[Any, None]:
+    yield message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import Stopping
@@ -75,4 +75,12 @@ class _Suspended:
     """The handler of services that are being closed."""
 
     async def handle(self, request: Request) -> Outcome:
-        raise Stopping(f"service {request.service!r} is being closed or replaced; try again")
+        raise _being_replaced(request)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
+        raise _being_replaced(request)
+        yield  # type: ignore[unreachable]  # it makes this a generator
+
+
+def _being_replaced(request: Request) -> Stopping:
+    return Stopping(f"service {request.service!r} is being closed or replaced; try again")

@@ -84,6 +84,12 @@ class FakeLink(FunctionLink):
         self.life += 1
         self._lost.set()
 
+    async def call(self, rpc, message):
+        raise NotImplementedError
+
+    def stream(self, rpc, messages):
+        raise NotImplementedError
+
     def open_stream(self, rpc: Rpc) -> FakeStream:
         return FakeStream(self)
 

@@ -157,7 +157,7 @@ def test_two_kinds_that_serve_one_method_are_an_error() -> None:
 
 
 class DiscoveringKind(ChatKind):
-    def protocol_methods(self, entities: object) -> list[ConversationMethod]:
+    def protocol_methods(self, entities: object, caller: object) -> list[ConversationMethod]:
         path = "/cloudstate.EntityDiscovery/discover"
         rpc = Rpc(path, TALK.request_class, TALK.response_class)
         return [ConversationMethod(rpc, Chat)]  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from runtime_doubles.specs import TOY, entity, orders_file, service, spec
 class AnyServiceKind(EntityKind):
     """Finds nothing wrong with any service."""
 
-    def protocol_methods(self, entities):
+    def protocol_methods(self, entities, caller):
         return ()
 
     def open_handler(self, entity, host):

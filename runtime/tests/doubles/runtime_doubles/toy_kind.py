@@ -10,11 +10,12 @@ from typing import ClassVar
 from google.protobuf.wrappers_pb2 import StringValue
 
 from cloudstate.entity_pb2 import ClientAction
+from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.errors import DeadlineExceeded
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.kind import EntityKind, RuntimeHost
-from cloudstate_core.links import ConversationMethod
+from cloudstate_core.links import ProtocolMethod
 from cloudstate_core.spec_checks import keyless_methods, streamed_methods
 from runtime_doubles.functions import TALK
 from runtime_doubles.specs import TOY
@@ -62,8 +63,8 @@ class ToyKind(EntityKind):
         self.open_error: Exception | None = None
 
     def protocol_methods(
-        self, entities: Sequence[EntityDefinition]
-    ) -> Sequence[ConversationMethod]:
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> Sequence[ProtocolMethod]:
         return ()
 
     def open_handler(

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 from chat_kind.entity import TALK, Chat, ChatEntity
+from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.handler import CommandHandler
 from cloudstate_core.hookspecs import hookimpl
@@ -23,7 +24,9 @@ class ChatKind(EntityKind):
     def __init__(self) -> None:
         self.asked: list[tuple[EntityDefinition, ...]] = []
 
-    def protocol_methods(self, entities: Sequence[EntityDefinition]) -> list[ConversationMethod]:
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> list[ConversationMethod]:
         self.asked.append(tuple(entities))
         return [ConversationMethod(TALK, Chat)]  # type: ignore[arg-type]
 
