@@ -43,7 +43,7 @@ from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.links import FunctionLink, ProtocolMethod
-from cloudstate_core.store import StateStore
+from cloudstate_core.store import EntityKey, StateStore, Write
 
 __all__ = ["Engine", "EntityKind", "RuntimeHost"]
 
@@ -110,6 +110,29 @@ class RuntimeHost(Protocol):
         Args:
             entity: The service.
             start: Makes the engine for an entity id; must not wait.
+        """
+        ...
+
+    async def commit(
+        self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
+    ) -> Outcome:
+        """Make everything that one command changes durable, in one commit, or nothing.
+
+        To the kind's own writes come those that belong to a command of whatever kind: its
+        asynchronous side effects go to the outbox, its answer is remembered under the caller's name
+        for it, and the message that brought it is noted. Without any of them nothing is written.
+
+        Args:
+            request: The command.
+            key: The entity.
+            writes: The kind's own; may be empty.
+            outcome: What the user function answered.
+
+        Returns:
+            The outcome that the engine returns: with those side effects that are still to be done.
+
+        Raises:
+            StoreError: As `StateStore.commit` says.
         """
         ...
 

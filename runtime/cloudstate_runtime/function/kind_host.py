@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.handler import CommandHandler
+from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
 from cloudstate_core.links import FunctionLink
-from cloudstate_core.store import StateStore
+from cloudstate_core.store import Commit, EntityKey, StateStore, Write
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
 from cloudstate_runtime.function.reports import Reports
@@ -63,6 +63,15 @@ class KindHost:
             max_active_entities=self.settings.max_active_entities,
         )
         return open_region(region, self.grace)
+
+    async def commit(
+        self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
+    ) -> Outcome:
+        """Make everything that one command changes durable, in one commit, or nothing."""
+        del request
+        if writes:
+            await self.store.commit(Commit(key, self.epoch, tuple(writes)))
+        return outcome
 
     def report(self, message: str) -> None:
         """Tell the user function's author what is wrong, without waiting."""
