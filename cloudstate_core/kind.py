@@ -40,6 +40,7 @@ from typing import ClassVar, Protocol
 from cloudstate_core.caller import Caller
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
+from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.links import FunctionLink, ProtocolMethod
@@ -68,8 +69,13 @@ class Engine(Protocol):
         """
         ...
 
-    def is_usable(self) -> bool:
-        """Return whether the next command may be given to this engine; cheap, no waiting."""
+    def fault(self) -> CloudstateError | None:
+        """Return why no further command may be given to this engine; None if one may.
+
+        Asked before each command and when the entity leaves memory; cheap, no waiting. A
+        `UserFunctionError` is reported to the user function's author, unless it is a
+        `UserFunctionUnavailable`: that it goes away is its right while nothing is asked of it.
+        """
         ...
 
     async def aclose(self) -> None:

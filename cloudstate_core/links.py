@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.errors import UserFunctionError
 
 __all__ = [
     "CallMethod",
@@ -154,10 +155,12 @@ class EntityStream(ABC, Generic[In, Out]):
         """
 
     @abstractmethod
-    def unasked(self) -> bool:
-        """Return whether a message waits, or the stream has ended, without having been asked.
+    def unasked(self) -> UserFunctionError | None:
+        """Return what the user function did without having been asked; None if nothing.
 
-        Between two commands either of them means that this stream cannot be used further.
+        Between two commands it has nothing to say, and only the runtime ends a stream (Cloudstate
+        protocol, passivation). Whatever is returned, the stream cannot be used further. It is a
+        `UserFunctionUnavailable` if the user function goes away, which is no fault of it.
         """
 
     @abstractmethod

@@ -66,13 +66,21 @@ _ALL = (
         "answers-late", "answers when the proxy has given up", answers_late, TOO_LATE, reported=True
     ),
     Script("stops-reading", "stops reading", instead(Hang()), TOO_LATE, reported=True),
-    Script("answers-twice", "answers twice", answers_twice, ANSWERED, stored=Stored.EVENTS),
+    Script(
+        "answers-twice",
+        "answers twice",
+        answers_twice,
+        ANSWERED,
+        stored=Stored.EVENTS,
+        reported=True,
+    ),
     Script(
         "answers-then-fails",
         "answers, then fails the same command",
         answers_then_fails,
         ANSWERED,
         stored=Stored.EVENTS,
+        reported=True,
     ),
     Script(
         "next-command-id", "answers the next command", other_command_id(1), BROKEN, reported=True
@@ -101,6 +109,7 @@ _ALL = (
         with_reply(lambda reply: reply.ClearField("client_action")),
         BROKEN,
         stored=Stored.ALL_OR_NOTHING,
+        reported=True,
     ),
     Script(
         "top-level-failure",
@@ -157,6 +166,7 @@ _ALL = (
         after_answer(End()),
         ANSWERED,
         stored=Stored.EVENTS,
+        reported=True,
     ),
     Script(
         "breaks-when-idle",
@@ -164,6 +174,7 @@ _ALL = (
         after_answer(End(Status.INTERNAL, DESCRIPTION)),
         ANSWERED,
         stored=Stored.EVENTS,
+        reported=True,
     ),
     Script(
         "never-ends",
@@ -289,6 +300,7 @@ _ALL = (
         after_answer(Flood(UNASKED)),
         ANSWERED,
         stored=Stored.EVENTS,
+        reported=True,
     ),
     Script(
         "fails-at-start",

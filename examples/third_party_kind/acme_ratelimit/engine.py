@@ -27,7 +27,12 @@ from acme_ratelimit.ratelimit_pb2 import Bucket, FromFunction, ToFunction
 from cloudstate_core.anys import pack_message
 from cloudstate_core.drive import Driver
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.errors import CorruptState, DeadlineExceeded, UserFunctionError
+from cloudstate_core.errors import (
+    CloudstateError,
+    CorruptState,
+    DeadlineExceeded,
+    UserFunctionError,
+)
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
 from cloudstate_core.links import Rpc
@@ -77,9 +82,9 @@ class RateLimitEngine:
         await self._driver.run(CommandArrived(request.command, request.payload, self._now()))
         return self._answer()
 
-    def is_usable(self) -> bool:
-        """Return whether the stream is as the last reply left it."""
-        return not self._stream.unasked()
+    def fault(self) -> CloudstateError | None:
+        """Return what came of the stream after the last reply."""
+        return self._stream.unasked()
 
     async def aclose(self) -> None:
         """End the stream."""

@@ -11,7 +11,12 @@ from cloudstate.event_sourced_pb2 import (
 )
 from cloudstate_core.drive import Driver
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.errors import DeadlineExceeded, UserFunctionError, UserFunctionUnavailable
+from cloudstate_core.errors import (
+    CloudstateError,
+    DeadlineExceeded,
+    UserFunctionError,
+    UserFunctionUnavailable,
+)
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
 from cloudstate_core.links import Rpc
@@ -88,9 +93,9 @@ class EventSourcedEngine:
         await self._driver.run(CommandArrived(request.command, request.payload))
         return self._answer()
 
-    def is_usable(self) -> bool:
-        """Return whether the stream is as the last reply left it."""
-        return not self._stream.unasked()
+    def fault(self) -> CloudstateError | None:
+        """Return what came of the stream after the last reply."""
+        return self._stream.unasked()
 
     async def aclose(self) -> None:
         """End the stream."""

@@ -59,7 +59,7 @@ class ScriptedStream(EntityStream[AnyType, AnyType]):
 
     answers: list[EventSourcedStreamOut | Exception] = field(default_factory=list)
     breaks_at: int | None = None
-    is_spoilt: bool = False
+    spoilt: UserFunctionError | None = None
     is_closed: bool = False
     sent: list[EventSourcedStreamIn] = field(default_factory=list)
 
@@ -82,8 +82,8 @@ class ScriptedStream(EntityStream[AnyType, AnyType]):
         await self.send(message)
         return await self.receive()
 
-    def unasked(self) -> bool:
-        return self.is_spoilt
+    def unasked(self) -> UserFunctionError | None:
+        return self.spoilt
 
     async def aclose(self) -> None:
         self.is_closed = True
@@ -320,10 +320,10 @@ async def test_no_answer_of_an_earlier_command_is_given_to_a_later_one(bench: Be
 
 async def test_an_engine_is_of_use_until_something_unasked_is_on_its_stream(bench: Bench) -> None:
     await bench.opened()
-    assert bench.engine.is_usable()
+    assert bench.engine.fault() is None
 
-    bench.stream.is_spoilt = True
-    assert not bench.engine.is_usable()
+    bench.stream.spoilt = UserFunctionError("Unexpected entity reply")
+    assert bench.engine.fault() is bench.stream.spoilt
 
 
 async def test_closing_ends_the_stream(bench: Bench) -> None:

@@ -11,6 +11,7 @@ import structlog
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import (
+    CloudstateError,
     DeadlineExceeded,
     LimitExceeded,
     RevisionConflict,
@@ -124,6 +125,9 @@ class Activation:
 
     def passivate(self) -> None:
         """Let go of the engine. Nothing may run or wait."""
+        fault = self._engine.fault() if self._engine is not None else None
+        if fault is not None:
+            self._report_between_commands(fault)
         self._drop_engine()
 
     async def stop(self) -> None:
@@ -190,11 +194,13 @@ class Activation:
     async def _usable_engine(self) -> Engine:
         engine = self._engine
         if engine is not None:
-            if engine.is_usable():
+            fault = engine.fault()
+            if fault is None:
                 return engine
             # Its stream ended, or the user function said something unasked, between two commands.
             # Nothing is lost by starting again: the store is the truth.
-            log.debug("entity_reopened", entity_id=self.entity_id)
+            log.debug("entity_reopened", entity_id=self.entity_id, reason=str(fault))
+            self._report_between_commands(fault)
             self._drop_engine()
         engine = self._engine = self._home.start(self.entity_id)
         await engine.open()
@@ -221,8 +227,16 @@ class Activation:
         home.instrument.entity_crashed(home.entity, self.entity_id, error)
         # A relay timeout is the user function's fault; no other deadline ends a command that runs.
         if isinstance(error, UserFunctionError | DeadlineExceeded):
-            detail = f": {error.detail}" if error.detail else ""
-            home.report(f"{home.entity.service_name}: {error}{detail}")
+            self._report(error)
+
+    def _report_between_commands(self, fault: CloudstateError) -> None:
+        # Whoever stops ends the streams of idle entities, and does nothing wrong.
+        if isinstance(fault, UserFunctionError) and not isinstance(fault, UserFunctionUnavailable):
+            self._report(fault, "between two commands: ")
+
+    def _report(self, error: CloudstateError, when: str = "") -> None:
+        detail = f": {error.detail}" if error.detail else ""
+        self._home.report(f"{self._home.entity.service_name}: {when}{error}{detail}")
 
     def _make_room(self) -> None:
         """Send away those at the head of the queue whose time is over, or refuse the newcomer."""

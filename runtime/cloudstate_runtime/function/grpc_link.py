@@ -39,6 +39,9 @@ _ENDINGS = (
     asyncio.CancelledError,
 )
 
+#: How a stream ends whose user function stops, or whose connection is lost.
+_GOING_AWAY = frozenset((grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED))
+
 #: How long a report may take; nobody waits for it.
 _REPORT_TIMEOUT_S = 5.0
 
@@ -87,11 +90,7 @@ class GrpcStream(EntityStream[In, Out]):
         if message is grpc.aio.EOF or self._closed:
             raise await self._terminated()
         if message is None:
-            raise ProtocolBroken(
-                "Unexpected entity message",
-                detail=f"{self._link.name}: sent something else than a "
-                f"{self._rpc.response_class.DESCRIPTOR.full_name}",
-            )
+            raise self._unreadable()
         self._read()
         return cast("Out", message)
 
@@ -100,8 +99,13 @@ class GrpcStream(EntityStream[In, Out]):
             await self._send(message)
             return await self.receive()
 
-    def unasked(self) -> bool:
-        return self._closed or (self._reading is not None and self._reading.done())
+    def unasked(self) -> ProtocolBroken | None:
+        if self._closed:
+            return UserFunctionUnavailable(_TERMINATION)
+        reading = self._reading
+        if reading is None or not reading.done():
+            return None
+        return self._what_was_read(reading)
 
     async def aclose(self) -> None:
         if self._closed:
@@ -144,6 +148,40 @@ class GrpcStream(EntityStream[In, Out]):
         reading.cancel()
         # Whatever it ends with has been dealt with, or does not matter any more.
         reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _what_was_read(self, reading: asyncio.Task[object]) -> ProtocolBroken:
+        """Return what a read that nobody waits for has come to."""
+        if reading.cancelled():
+            return UserFunctionUnavailable(_TERMINATION)
+        error = reading.exception()
+        if isinstance(error, grpc.aio.AioRpcError):
+            return self._ended(error.code(), error.details())
+        if error is not None:  # the channel was closed
+            return UserFunctionUnavailable(_TERMINATION, detail=f"{self._link.name}: {error}")
+        message = reading.result()
+        if message is grpc.aio.EOF:
+            return self._ended(grpc.StatusCode.OK, None)
+        if message is None:
+            return self._unreadable()
+        return ProtocolBroken(
+            "Unexpected entity reply",
+            detail=f"{self._link.name}: sent a message that nothing had asked for",
+        )
+
+    def _ended(self, code: grpc.StatusCode, text: str | None) -> ProtocolBroken:
+        detail = (
+            f"{self._link.name}: ended a stream by itself, with {code.name}: {text or 'no text'}"
+        )
+        if code in _GOING_AWAY:
+            return UserFunctionUnavailable(_TERMINATION, detail=detail)
+        return ProtocolBroken(_TERMINATION, detail=detail)
+
+    def _unreadable(self) -> ProtocolBroken:
+        return ProtocolBroken(
+            "Unexpected entity message",
+            detail=f"{self._link.name}: sent something else than a "
+            f"{self._rpc.response_class.DESCRIPTOR.full_name}",
+        )
 
     async def _terminated(self) -> UserFunctionUnavailable:
         """Return the error for a stream that has ended or broken."""

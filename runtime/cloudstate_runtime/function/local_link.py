@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_core.clock import Clock
-from cloudstate_core.errors import UserFunctionUnavailable
+from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.links import (
     CallMethod,
@@ -36,6 +36,8 @@ Out = TypeVar("Out", bound=Message)
 Shape = TypeVar("Shape", bound=ProtocolMethod)
 
 log = structlog.get_logger()
+
+_TERMINATION = "Unexpected entity termination"
 
 
 class LocalStream(EntityStream[In, Out]):
@@ -69,8 +71,16 @@ class LocalStream(EntityStream[In, Out]):
     async def ask(self, message: In, timeout_s: float) -> Out:
         return await bounded(self._exchange(message), self._clock, timeout_s)
 
-    def unasked(self) -> bool:
-        return bool(self._arrived or self._broken) or self._conversation.ended
+    def unasked(self) -> UserFunctionError | None:
+        if self._arrived:
+            return UserFunctionError(
+                "Unexpected entity reply", detail="sent a message that nothing had asked for"
+            )
+        if self._broken or self._closed:
+            return self._terminated()
+        if self._conversation.ended:
+            return UserFunctionError(_TERMINATION, detail="ended a stream by itself")
+        return None
 
     async def aclose(self) -> None:
         if self._closed:
@@ -100,7 +110,7 @@ class LocalStream(EntityStream[In, Out]):
         return bool(self._broken) or self._closed or self._conversation.ended
 
     def _terminated(self) -> UserFunctionUnavailable:
-        return UserFunctionUnavailable("Unexpected entity termination", detail=self._broken)
+        return UserFunctionUnavailable(_TERMINATION, detail=self._broken)
 
     async def _write(self, message: Message) -> None:
         self._arrived.append(message)

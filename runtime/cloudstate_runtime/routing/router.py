@@ -73,8 +73,11 @@ class Router:
             outcome = await handler.handle(request)
             if outcome.side_effects:
                 await self._carry_out(request, outcome.side_effects)
-            if outcome.action.HasField("forward"):
+            answer = outcome.action.WhichOneof("action")
+            if answer == "forward":
                 return await self._follow(request, outcome.action.forward)
+            if answer is None:
+                self._check_answered(request)
             return outcome
         finally:
             self._running -= 1
@@ -214,6 +217,15 @@ class Router:
                 f"[{passed_on.command}]",
             )
         return passed_on
+
+    def _check_answered(self, request: Request) -> None:
+        """Report an answer that is none, if somebody waits for it."""
+        if not request.hops or request.hops[-1].how == "forward":
+            self._report(
+                request.service,
+                f"{request.service}.{request.command}: expected a reply, a forward or a failure, "
+                "found none of them",
+            )
 
     def _check_type(self, request: Request, outcome: Outcome) -> None:
         """Report a reply that is not what the method the client called promises."""

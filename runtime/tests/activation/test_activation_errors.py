@@ -14,6 +14,7 @@ from runtime_doubles.engines import (
 )
 
 from cloudstate_core.errors import (
+    CloudstateError,
     DeadlineExceeded,
     RevisionConflict,
     SequenceConflict,
@@ -175,11 +176,47 @@ async def test_an_engine_that_became_unusable_is_replaced_before_the_next_comman
     activation: Activation, home: FakeHome
 ) -> None:
     await activation.handle(order(amount=1))
-    home.engines.made[0].usable = False
+    home.engines.made[0].found = UserFunctionUnavailable("Unexpected entity termination")
     await activation.handle(order(amount=2))
 
     assert [engine.handled for engine in home.engines.made] == [[1], [2]]
     assert home.retired == home.engines.made[:1]
+
+
+FAULTS = [
+    (
+        UserFunctionError("Unexpected entity reply", detail="sent a message"),
+        ["shop.Orders: between two commands: Unexpected entity reply: sent a message"],
+    ),
+    (UserFunctionUnavailable("Unexpected entity termination", detail="stopping"), []),
+    (StaleEpoch("joe", held=1, current=2), []),
+]
+
+
+@pytest.mark.parametrize(("fault", "reports"), FAULTS, ids=["protocol", "gone", "store"])
+async def test_the_author_is_told_once_what_the_user_function_did_between_two_commands(
+    fault: CloudstateError, reports: list[str], activation: Activation, home: FakeHome
+) -> None:
+    await activation.handle(order(amount=1))
+    home.engines.made[0].found = fault
+    await activation.handle(order(amount=2))
+    await activation.handle(order(amount=3))
+
+    assert home.reports == reports
+    assert [engine.handled for engine in home.engines.made] == [[1], [2, 3]]
+
+
+@pytest.mark.parametrize(("fault", "reports"), FAULTS, ids=["protocol", "gone", "store"])
+async def test_the_author_is_told_in_the_end_if_no_further_command_came(
+    fault: CloudstateError, reports: list[str], activation: Activation, home: FakeHome
+) -> None:
+    await activation.handle(order(amount=1))
+    home.engines.made[0].found = fault
+
+    activation.passivate()
+
+    assert home.reports == reports
+    assert home.retired == home.engines.made
 
 
 async def test_a_restart_opens_a_new_engine_before_the_next_command_but_not_before_the_answer(

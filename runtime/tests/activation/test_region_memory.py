@@ -28,8 +28,7 @@ class ForgetfulEngine:
     async def handle(self, request):
         return ANSWER
 
-    def is_usable(self) -> bool:
-        return True
+    def fault(self) -> None: ...
 
     async def aclose(self) -> None: ...
 

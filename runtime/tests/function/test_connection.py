@@ -50,12 +50,14 @@ class FakeStream(EntityStream[StringValue, StringValue]):
     async def ask(self, message: StringValue, timeout_s: float) -> StringValue:
         if self._link.gate is not None:
             await self._link.gate.wait()
-        if self.unasked():
-            raise UserFunctionUnavailable("Unexpected entity termination")
+        if (gone := self.unasked()) is not None:
+            raise gone
         return StringValue(value=f"{self._link.greeting} {message.value}")
 
-    def unasked(self) -> bool:
-        return self._link.spec is None or self._link.life != self._life
+    def unasked(self) -> UserFunctionUnavailable | None:
+        if self._link.spec is None or self._link.life != self._life:
+            return UserFunctionUnavailable("Unexpected entity termination")
+        return None
 
     async def aclose(self) -> None:
         self._link.open_streams -= 1

@@ -55,6 +55,56 @@ async def test_a_second_answer_is_seen_before_the_next_question(function: Functi
         await stream.ask(text("a"), 5.0)
 
         await until(stream.unasked)
+        assert_told(stream, UserFunctionError, "Unexpected entity reply", "nothing had asked for")
+
+
+async def test_bytes_between_two_questions_are_told_from_a_message(function: Function) -> None:
+    async def then_garbage(context: Context) -> None:
+        await context.write(await context.read())
+        await context.write(b"\xff")
+        await echo(context)
+
+    function.converse = then_garbage
+    async with stream_to(function) as stream:
+        await stream.ask(text("a"), 5.0)
+
+        await until(stream.unasked)
+        assert_told(stream, UserFunctionError, "Unexpected entity message", "StringValue")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.OK, UserFunctionError),
+        (grpc.StatusCode.INTERNAL, UserFunctionError),
+        (grpc.StatusCode.UNAVAILABLE, UserFunctionUnavailable),
+        (grpc.StatusCode.CANCELLED, UserFunctionUnavailable),
+    ],
+)
+async def test_an_end_between_two_questions_is_a_fault_unless_the_function_goes_away(
+    code: grpc.StatusCode, error: type[UserFunctionError], function: Function
+) -> None:
+    async def once(context: Context) -> None:
+        await context.write(await context.read())
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, "that was all")
+
+    function.converse = once
+    async with stream_to(function) as stream:
+        await stream.ask(text("a"), 5.0)
+
+        await until(stream.unasked)
+        said = "no text" if code is grpc.StatusCode.OK else "that was all"
+        assert_told(stream, error, "Unexpected entity termination", f"with {code.name}: {said}")
+
+
+def assert_told(
+    stream: EntityStream, error: type[UserFunctionError], text: str, detail: str
+) -> None:
+    told = stream.unasked()
+    assert type(told) is error
+    assert str(told) == text
+    assert detail in told.detail
 
 
 async def test_a_stream_that_ends_between_two_questions_is_seen(function: Function) -> None:
@@ -136,6 +186,7 @@ async def test_a_function_that_comes_back_is_reached_by_a_new_stream(tmp_path: P
         await old.ask(text("a"), 5.0)
         await function.stop()
         await until(old.unasked)
+        assert type(old.unasked()) is UserFunctionUnavailable
         await old.aclose()
         await function.start()
 

@@ -13,7 +13,7 @@ from runtime_doubles.functions import TALK
 from runtime_doubles.specs import orders_spec
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
-from cloudstate_core.errors import UserFunctionUnavailable
+from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
 from cloudstate_core.links import ConversationMethod, EntityStream, Rpc, Write
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.function.local_link import LocalLink
@@ -190,7 +190,7 @@ async def test_a_function_that_raises(
         with pytest.raises(UserFunctionUnavailable, match=TERMINATION) as caught:
             await stream.ask(text("a"), 5.0)
         assert caught.value.detail == "KeyError: 'a secret'"
-        assert stream.unasked()
+        assert type(stream.unasked()) is UserFunctionUnavailable
 
         for use in (lambda: stream.send(text("b")), stream.receive):
             with pytest.raises(UserFunctionUnavailable):
@@ -206,7 +206,8 @@ async def test_a_function_that_says_its_last_word(link: LocalLink, function: Fun
     function.handle = last_word
     async with opened(link) as stream:
         assert (await stream.ask(text("a"), 5.0)).value == "a"
-        assert stream.unasked()
+        told = stream.unasked()
+        assert (type(told), str(told)) == (UserFunctionError, "Unexpected entity termination")
         with pytest.raises(UserFunctionUnavailable, match=TERMINATION):
             await stream.ask(text("b"), 5.0)
 
@@ -220,7 +221,8 @@ async def test_a_message_that_nobody_asked_for_is_seen(link: LocalLink, function
     async with opened(link) as stream:
         await stream.ask(text("a"), 5.0)
 
-        assert stream.unasked()
+        told = stream.unasked()
+        assert (type(told), str(told)) == (UserFunctionError, "Unexpected entity reply")
 
 
 async def test_closing_wakes_who_waits_for_a_message(link: LocalLink) -> None:

@@ -6,6 +6,7 @@ import pytest
 from runtime_doubles.engines import settled
 from runtime_doubles.routes import Handlers, effect, forwards, gate, replies, request
 
+from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.errors import (
     DeadlineExceeded,
     LimitExceeded,
@@ -133,6 +134,45 @@ async def test_only_the_type_that_the_client_expects_matters(
 ) -> None:
     handlers.answers_with("A", forwards("B", command="Ask"))
     handlers.answers_with("B", forwards("C"))
+
+    await router.handle(request())
+
+    assert reports == []
+
+
+def nothing() -> Outcome:
+    return Outcome(ClientAction())
+
+
+async def test_an_answer_without_an_action_is_reported_and_passed_on(
+    router: Router, handlers: Handlers, reports: list[tuple[str, str]]
+) -> None:
+    handlers.answers_with("A", nothing())
+
+    outcome = await router.handle(request())
+
+    assert outcome == nothing()
+    assert reports == [
+        ("r.A", "r.A.Do: expected a reply, a forward or a failure, found none of them")
+    ]
+
+
+async def test_who_was_forwarded_to_and_gives_no_answer_is_the_one_who_is_told(
+    router: Router, handlers: Handlers, reports: list[tuple[str, str]]
+) -> None:
+    handlers.answers_with("A", forwards("B"))
+    handlers.answers_with("B", nothing())
+
+    await router.handle(request())
+
+    assert [service for service, _ in reports] == ["r.B"]
+
+
+async def test_an_answer_that_nobody_waits_for_may_be_missing(
+    router: Router, handlers: Handlers, reports: list[tuple[str, str]]
+) -> None:
+    handlers.answers_with("A", replies(effect("B", synchronous=True)))
+    handlers.answers_with("B", nothing())
 
     await router.handle(request())
 

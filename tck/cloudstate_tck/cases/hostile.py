@@ -67,13 +67,16 @@ async def provoke(script: Script, examination: Examination, entity_id: str) -> N
     if not script.at_start:
         await expect_state(examination, entity_id, emit(BEFORE), state=BEFORE)
     await _expect_status(script, examination, entity_id)
+    recovers = not (script.at_start or script.at_event)
+    state = BEFORE
+    if recovers:
+        # What an entity does unasked may go unseen until there is something to ask it.
+        state = await _expect_recovery(examination, entity_id, _states(script))
     if script.reported:
         await _expect_report(examination, reports, entity_id)
-    if script.at_start or script.at_event:
+    if not recovers:
         await _expect_no_recovery(script, examination, entity_id)
         return
-    states = _states(script)
-    state = await _expect_recovery(examination, entity_id, states)
     # Whatever the proxy has in memory: only a new stream shows what is stored.
     await _expect_restart(examination, entity_id)
     await expect_state(examination, entity_id, state=state)

@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_runtime.activation.activation import Activation
@@ -43,7 +44,7 @@ class FakeEngine:
     Attributes:
         handled: The amounts of the orders it was given, in order.
         is_open: Between `open` and `aclose`.
-        usable: What `is_usable` says.
+        found: What `fault` returns.
     """
 
     def __init__(self, entity_id: str, engines: Engines) -> None:
@@ -51,7 +52,7 @@ class FakeEngine:
         self.handled: list[int] = []
         self.is_open = False
         self.closed = False
-        self.usable = True
+        self.found: CloudstateError | None = None
         self._engines = engines
 
     async def open(self) -> None:
@@ -71,8 +72,8 @@ class FakeEngine:
         finally:
             self._engines.busy.discard(self.entity_id)
 
-    def is_usable(self) -> bool:
-        return self.usable
+    def fault(self) -> CloudstateError | None:
+        return self.found
 
     async def aclose(self) -> None:
         self.is_open = False

@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
-from cloudstate_core.errors import DeadlineExceeded
+from cloudstate_core.errors import CloudstateError, DeadlineExceeded
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.kind import EntityKind, RuntimeHost
 from cloudstate_core.links import ProtocolMethod
@@ -41,8 +41,8 @@ class ToyEngine:
         action.reply.payload.value = answer.value.encode()
         return Outcome(action)
 
-    def is_usable(self) -> bool:
-        return not self._stream.unasked()
+    def fault(self) -> CloudstateError | None:
+        return self._stream.unasked()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
