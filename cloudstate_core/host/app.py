@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from cloudstate_core.host.event_loop import run_in_fastest_loop
 from cloudstate_core.host.server import HostServer, open_server
 from cloudstate_core.host.stop_signals import drain_unless_cut_off, stop_signals
 from cloudstate_core.host.user_function import UserFunction
@@ -30,7 +31,7 @@ def run(
     Raises:
         ConfigurationError: The address cannot be listened on. Nothing was opened.
     """
-    asyncio.run(serve(function, settings, on_ready))
+    run_in_fastest_loop(serve(function, settings, on_ready))
     leave_stuck_workers_behind()
 
 

@@ -6,13 +6,13 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Mapping
 from random import SystemRandom
-from typing import cast
+from typing import Any, cast
 
 import click
-import uvloop
 
 from cloudstate_core.cli.setup import Setup
 from cloudstate_core.clock import Clock
+from cloudstate_core.host.event_loop import run_in_fastest_loop
 from cloudstate_core.host.workers import Workers, leave_stuck_workers_behind
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.settings import HostSettings
@@ -29,10 +29,10 @@ __all__ = ["THREAD_SWITCH_INTERVAL_S", "open_and_serve", "run_in_loop"]
 THREAD_SWITCH_INTERVAL_S = 0.0005
 
 
-def run_in_loop(process: Coroutine[object, object, None]) -> None:
+def run_in_loop(process: Coroutine[Any, Any, None]) -> None:
     """Run a process to its end in an event loop of its own."""
     sys.setswitchinterval(THREAD_SWITCH_INTERVAL_S)
-    uvloop.run(process)
+    run_in_fastest_loop(process)
     leave_stuck_workers_behind()
 
 
