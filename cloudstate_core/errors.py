@@ -14,6 +14,10 @@
         * UnknownService           no such service, or no such method
         * LimitExceeded            too large, or too many at once
         * DeadlineExceeded         the time the caller allowed is over
+        * ConditionFailed          what the caller made the command depend on does not hold
+            * VersionMismatch      the entity has another version than the caller expects
+            * NoVersions           entities of that service have no versions to compare
+            * KeyReused            the key was that of another command before
     * RoutingError                 the application author: a forward or effect goes nowhere
     * CommandRefused               the asking handler: what it asked was answered with a failure
     * StoreError                   nobody yet: retry, or look at the backend
@@ -39,12 +43,15 @@ __all__ = [
     "AlreadyReceived",
     "CloudstateError",
     "CommandRefused",
+    "ConditionFailed",
     "ConfigurationError",
     "CorruptState",
     "DeadlineExceeded",
     "InvalidSpec",
+    "KeyReused",
     "LimitExceeded",
     "MalformedRequest",
+    "NoVersions",
     "PluginError",
     "RegistrationError",
     "RequestError",
@@ -60,6 +67,7 @@ __all__ = [
     "UnknownService",
     "UserFunctionError",
     "UserFunctionUnavailable",
+    "VersionMismatch",
 ]
 
 
@@ -71,11 +79,13 @@ class CloudstateError(Exception):
 
     Attributes:
         status: What a client sees.
+        http_status: What a client of the JSON front end sees; None for what `status` becomes there.
         retryable: Whether the same call may succeed later, unchanged.
         detail: What the operator or the application author needs and the client must not see.
     """
 
     status: ClassVar[Status] = Status.INTERNAL
+    http_status: ClassVar[int | None] = None
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, detail: str = "") -> None:
@@ -170,6 +180,40 @@ class DeadlineExceeded(RequestError):
 
     status = Status.DEADLINE_EXCEEDED
     retryable = True
+
+
+class ConditionFailed(RequestError):
+    """What the caller made the command depend on does not hold. Nothing was begun."""
+
+
+class VersionMismatch(ConditionFailed):
+    """The entity has another version than the caller expects. Nothing was begun."""
+
+    status = Status.ABORTED
+    http_status = 412
+
+    def __init__(self, entity_id: str, *, expected: int, actual: int) -> None:
+        self.entity_id, self.expected, self.actual = entity_id, expected, actual
+        super().__init__(f"entity {entity_id!r}: expected version {expected}, found {actual}")
+
+
+class NoVersions(ConditionFailed):
+    """Nothing that the command is for has a version. Nothing was begun."""
+
+    status = Status.FAILED_PRECONDITION
+
+
+class KeyReused(ConditionFailed):
+    """The entity was given the same key with another command before. Nothing was begun."""
+
+    status = Status.ALREADY_EXISTS
+
+    def __init__(self, entity_id: str, command_key: str) -> None:
+        self.entity_id, self.command_key = entity_id, command_key
+        super().__init__(
+            f"entity {entity_id!r}: idempotency key {command_key!r} was sent with another command "
+            "before; send a new key with each command"
+        )
 
 
 class RoutingError(CloudstateError):
