@@ -13,7 +13,11 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 from structlog.testing import capture_logs
 
+from cloudstate_core.frontend import Deployment
 from cloudstate_core.handler import Outcome, Request
+from cloudstate_runtime.frontend.calls import Calls
+from cloudstate_runtime.frontend.http.application import HttpApplication
+from cloudstate_runtime.frontend.http.json_format_codec import JsonFormatCodec
 
 KIND = "application/json"
 
@@ -151,6 +155,35 @@ async def test_a_connection_is_used_again(door: Any, client: httpx.AsyncClient) 
         await client.get("/things/7")
 
     assert door.port.connections == 1
+
+
+async def test_a_reply_is_json_with_its_length_and_nothing_else(door: Any) -> None:
+    reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    reader, writer = await door.connect()
+    for _ in range(2):
+        writer.write(b"DELETE /things/7 HTTP/1.1\r\n\r\n")
+        assert await reader.readexactly(len(reply)) == reply
+
+
+async def test_any_other_asgi_server_may_stand_before_it(things: Deployment, model: Any) -> None:
+    served = model.FakeServed()
+    served.serve(things)
+    host = model.FakeHost(model.FakeHandler(), served)
+    application = HttpApplication(host, Calls(host), JsonFormatCodec(64))
+    sent: list[Any] = []
+
+    async def nothing() -> Any:
+        raise AssertionError("expected a request without a body not to be read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"method": "DELETE", "raw_path": b"/things/7", "query_string": b"", "headers": []}
+    await application(scope, nothing, send)
+
+    assert sent[0]["status"] == 200
+    assert (b"content-length", b"2") in sent[0]["headers"]
+    assert sent[1]["body"] == b"{}"
 
 
 async def test_pipelined_requests_are_answered_in_order(door: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -25,7 +25,9 @@ from cloudstate_runtime.frontend.http.errors import (
     refusal_response,
 )
 from cloudstate_runtime.frontend.http.incoming import Headers, decompressed
+from cloudstate_runtime.frontend.http.protocol import JSON_REPLY
 from cloudstate_runtime.frontend.http.request import check_json_type
+from cloudstate_runtime.frontend.http.response import JSON
 from cloudstate_runtime.frontend.http.routes import RouteTable
 
 __all__ = ["HttpApplication"]
@@ -41,6 +43,7 @@ Send = Callable[[Message], Awaitable[None]]
 _DISCARDED_BODIES = 4
 
 _PROBE = b"k-network-probe"
+_JSON_ONLY = ((b"content-type", b"application/json"),)
 _NOT_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _CLOSE = (b"connection", b"close")
 
@@ -83,7 +86,8 @@ class HttpApplication:
             return
         except asyncio.CancelledError:
             return  # the server is closed, and so is the connection
-        await _send(response, send)
+        if response.headers is not _JSON_ONLY or not _sent_at_once(response, scope):
+            await _send(response, send)
 
     def _current_routes(self) -> RouteTable[Endpoint]:
         served = self._host.served
@@ -131,6 +135,8 @@ class HttpApplication:
         if action.HasField("reply"):
             reply = action.reply
             content_type, body = endpoint.writer.write(reply.payload.value)
+            if content_type == JSON and not reply.HasField("metadata"):
+                return Response(HTTPStatus.OK, body, _JSON_ONLY)
             headers = [(b"content-type", content_type.encode("latin-1"))] if content_type else []
             if reply.HasField("metadata"):
                 for name, value in http_headers(reply.metadata):
@@ -213,6 +219,13 @@ def _too_large(max_bytes: int) -> Response:
         f"expected at most {max_bytes} bytes of body, found more",
         _CLOSE,
     )
+
+
+def _sent_at_once(response: Response, scope: Message) -> bool:
+    """Send a reply that is JSON and nothing else, if the server has a short way for those."""
+    extensions: Mapping[str, Callable[[Message, bytes], bool]] = scope.get("extensions", {})
+    send_json = extensions.get(JSON_REPLY)
+    return send_json is not None and send_json(scope, response.body)
 
 
 async def _send(response: Response, send: Send) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from cloudstate.entity_pb2 import Failure
 from cloudstate_core.failure_code import code_of
 from cloudstate_core.status import HTTP_STATUS, Status
+from cloudstate_core.value import value
 from cloudstate_runtime.frontend.calls import Refusal
 
 __all__ = ["Response", "error_response", "failure_response", "refusal_response"]
@@ -25,7 +25,7 @@ _JSON = (b"content-type", b"application/json")
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Response:
     """A whole response.
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
@@ -17,7 +17,14 @@ from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.http.errors import error_response
 
-__all__ = ["BoundedHttpProtocol"]
+__all__ = ["JSON_REPLY", "BoundedHttpProtocol"]
+
+#: Key among the extensions of an ASGI scope for a function that sends a whole response, 200 with a
+#: body of JSON. It takes the scope and the body, and returns whether it did; if not, the response
+#: is to be sent as any other.
+JSON_REPLY = "cloudstate.json_reply"
+
+_JSON_REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 #: Chunks of one byte take six bytes each on the wire, and nobody has a reason for worse.
 _MAX_WIRE_BYTES_PER_BODY_BYTE = 6
@@ -61,6 +68,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = self._in_message = self._is_fresh = False
         self._head_bytes = self._body_bytes = self._wire_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._extensions: Any = {JSON_REPLY: self._send_json}
 
     def data_received(self, data: bytes) -> None:
         if self._is_broken:
@@ -90,6 +98,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._extensions.clear()  # it refers to this object
         super().connection_lost(exc)
         self._closed()
 
@@ -99,6 +108,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = self._in_message = self._is_fresh = True
         self._head_bytes = self._body_bytes = self._wire_bytes = 0
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -133,6 +143,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_message = False
         super().on_message_complete()
+
+    def _send_json(self, scope: object, body: bytes) -> bool:
+        """Send a reply in one piece, unless there is anything special about it."""
+        cycle = self.cycle
+        if (
+            cycle.scope is not scope  # the one for a later request, sent ahead
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or self.flow.write_paused
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.write(_JSON_REPLY % (len(body), body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         self._refusal = (status, Status.RESOURCE_EXHAUSTED, message)
