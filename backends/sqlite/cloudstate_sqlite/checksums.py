@@ -7,9 +7,11 @@ from zlib import crc32
 
 from cloudstate_core.store import EntityKey
 
-__all__ = ["checksum", "event_checksum", "key_checksum"]
+__all__ = ["checksum", "event_checksum", "event_head", "key_checksum"]
 
-_EVENT_HEAD = Struct(">qdqq")
+#: Returns what the checksum of an event begins with: its number, its time, the length of its type's
+#: URL and of its payload, in bytes. The type's URL and the metadata follow, and then the payload.
+event_head = Struct(">qdqq").pack
 
 
 def key_checksum(key: EntityKey) -> int:
@@ -31,5 +33,5 @@ def event_checksum(
 ) -> int:
     """Return the checksum of an event; `start` is that of its entity's key."""
     url = type_url.encode()
-    head = _EVENT_HEAD.pack(sequence, unix_time_s, len(url), len(payload))
+    head = event_head(sequence, unix_time_s, len(url), len(payload))
     return crc32(payload, crc32(head + url + metadata.encode(), start))

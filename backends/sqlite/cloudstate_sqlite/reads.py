@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from typing import Any as Column
+from zlib import crc32
 
 import apsw
 from google.protobuf.any_pb2 import Any
@@ -22,7 +23,7 @@ from cloudstate_core.store import (
 )
 from cloudstate_sqlite import queries
 from cloudstate_sqlite.ahead import MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Page
-from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
+from cloudstate_sqlite.checksums import checksum, event_checksum, event_head, key_checksum
 from cloudstate_sqlite.ledger import Recent
 from cloudstate_sqlite.schema import MAX_SEQUENCE, POSITION_BITS
 
@@ -42,6 +43,9 @@ _MAX_LIMIT = 2**31
 
 # No byte of UTF-8 is as large as this.
 _BEYOND_ALL = b"\xff"
+
+# Which column of an event is its payload.
+_PAYLOAD = 2
 
 
 def snapshot(
@@ -63,39 +67,55 @@ def snapshot(
 def events(
     connection: apsw.Connection, recent: Recent, key: EntityKey, after: int, limit: int
 ) -> list[StoredEvent]:
-    return list(_events(connection, recent, key, after, limit))
+    with closing(_event_rows(connection, recent, key, after, limit)) as rows:
+        return _checked_events(key, after, rows)
 
 
-def _events(
+def _event_rows(
     connection: apsw.Connection, recent: Recent, key: EntityKey, after: int, limit: int
-) -> Iterator[StoredEvent]:
-    if after >= MAX_SEQUENCE:
-        return
+) -> apsw.Cursor:
     query = queries.EVENTS_WITH_TAIL if key in recent.keys else queries.EVENTS
-    bindings = {**_names(key), "after": after, "limit": min(limit, _MAX_LIMIT)}
-    start, expected = key_checksum(key), after
-    with closing(connection.execute(query, bindings)) as rows:
-        for sequence, type_url, payload, unix_time_s, metadata, total in rows:
-            expected += 1
-            if sequence != expected or total != event_checksum(
-                start, sequence, unix_time_s, type_url, payload, metadata
-            ):
-                raise _damaged(key, f"event {expected}")
-            yield StoredEvent(sequence, Any(type_url=type_url, value=payload))
+    # Nothing comes after the largest sequence, and the statement cannot count beyond it.
+    bound = min(limit, _MAX_LIMIT) if after < MAX_SEQUENCE else 0
+    bindings = {**_names(key), "after": min(after, MAX_SEQUENCE), "limit": bound}
+    return connection.execute(query, bindings)
+
+
+def _checked_events(
+    key: EntityKey, after: int, rows: Iterable[tuple[Column, ...]]
+) -> list[StoredEvent]:
+    """Return the events that rows hold, numbered from `after` on without a gap.
+
+    A long history is read as fast as this loop is. So what `event_checksum` does stands in it, and
+    the type of many events in a row is encoded once.
+    """
+    found: list[StoredEvent] = []
+    start, expected, url, url_bytes = key_checksum(key), after, "", b""
+    for sequence, type_url, payload, unix_time_s, metadata, total in rows:
+        expected += 1
+        if sequence != expected:  # None if the index names an event that is not there
+            raise _damaged(key, f"event {expected}")
+        if type_url != url:
+            url, url_bytes = type_url, type_url.encode()
+        head = event_head(sequence, unix_time_s, len(url_bytes), len(payload)) + url_bytes
+        if total != crc32(payload, crc32(head + metadata.encode(), start)):
+            raise _damaged(key, f"event {expected}")
+        content = Any()
+        content.type_url, content.value = type_url, payload
+        found.append(StoredEvent(sequence, content))
+    return found
 
 
 def _read_ahead(connection: apsw.Connection, recent: Recent, key: EntityKey, page: Page) -> None:
-    found, size_bytes = [], 0
-    try:
-        for event in _events(connection, recent, key, page.after, MAX_PAGE_EVENTS):
-            found.append(event)
-            size_bytes += len(event.payload.value)
+    rows, size_bytes = [], 0
+    with closing(_event_rows(connection, recent, key, page.after, MAX_PAGE_EVENTS)) as found:
+        for row in found:
+            rows.append(row)
+            size_bytes += len(row[_PAYLOAD] or b"")
             if size_bytes > MAX_PAGE_BYTES:
                 return
-    except CorruptState:
-        # Said to whoever asks for the events.
-        return
-    page.events = found
+    with suppress(CorruptState):  # said to whoever asks for the events
+        page.events = _checked_events(key, page.after, rows)
 
 
 def last_sequence(connection: apsw.Connection, recent: Recent, key: EntityKey) -> int:
