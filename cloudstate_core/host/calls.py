@@ -6,8 +6,10 @@ when the handler asks for it, and the handler runs on when what it gave has been
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -16,7 +18,9 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
+from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.links import CallMethod
+from cloudstate_core.one_message import OneMessage
 
 __all__ = ["Calls"]
 
@@ -27,7 +31,7 @@ Context = aio.ServicerContext[Any, Any]
 #: How a call ends badly: a code and what the other end is told.
 _Refusal = tuple[grpc.StatusCode, str]
 
-_Serve = Callable[[Any, Context], Awaitable[Message | None]]
+_Serve = Callable[[Any, Context], Awaitable[bytes | None]]
 
 
 class Calls:
@@ -67,30 +71,35 @@ class Calls:
         serve = self._streaming(method) if method.rpc.server_streaming else self._single(method)
         handler: grpc.RpcMethodHandler[Any, Any] = make(
             serve,
-            request_deserializer=method.rpc.request_class.FromString,
-            response_serializer=method.rpc.response_class.SerializeToString,
+            request_deserializer=partial(_read_message, method.rpc.request_class),
+            # Handlers give bytes, so that an answer of another type is an error like any other.
+            response_serializer=None,
         )
         return handler
 
     def _single(self, method: CallMethod) -> _Serve:
-        async def serve(sent: object, context: Context) -> Message | None:
-            async def answer() -> Message:
-                async with aclosing(method.serve(_messages(method, sent))) as answers:
+        serialize = method.rpc.response_class.SerializeToString
+
+        async def serve(sent: object, context: Context) -> bytes | None:
+            async def answer() -> bytes:
+                async with _answers(method, sent, context) as answers:
                     async for message in answers:
-                        return message
+                        return serialize(message)
                 raise RuntimeError(f"{method.rpc.path}: expected one answer, found none")
 
-            answered: Message | None = await self._guarded(method, context, answer)
+            answered: bytes | None = await self._guarded(method, context, answer)
             return answered
 
         return serve
 
     def _streaming(self, method: CallMethod) -> _Serve:
+        serialize = method.rpc.response_class.SerializeToString
+
         async def serve(sent: object, context: Context) -> None:
             async def answer() -> None:
-                async with aclosing(method.serve(_messages(method, sent))) as answers:
+                async with _answers(method, sent, context) as answers:
                     async for message in answers:
-                        await context.write(message)
+                        await context.write(serialize(message))
 
             await self._guarded(method, context, answer)
 
@@ -104,6 +113,11 @@ class Calls:
             self._running += 1
             try:
                 return await answer()
+            except asyncio.CancelledError as error:
+                if was_cancelled():
+                    raise
+                # The handler let pass what became of a task of its own.
+                refusal = self._failed(method, context, error)
             except Exception as error:
                 refusal = self._failed(method, context, error)
             finally:
@@ -122,12 +136,14 @@ class Calls:
             )
         return None
 
-    def _failed(self, method: CallMethod, context: Context, error: Exception) -> _Refusal | None:
+    def _failed(
+        self, method: CallMethod, context: Context, error: BaseException
+    ) -> _Refusal | None:
         if context.done() or context.cancelled():
             # The other end went away in the middle, which is its right.
             _log.debug("call_broken", method=method.rpc.path, error=str(error))
             return None
-        if isinstance(error, DecodeError):
+        if isinstance(error, _UnreadableError):
             _log.warning("message_not_readable", method=method.rpc.path, error=str(error))
             name = method.rpc.request_class.DESCRIPTOR.full_name
             return grpc.StatusCode.INVALID_ARGUMENT, f"not a valid {name}"
@@ -140,9 +156,48 @@ class Calls:
         )
 
 
-def _messages(method: CallMethod, sent: Any) -> AsyncIterator[Any]:
-    return aiter(sent) if method.rpc.client_streaming else _one(sent)
+class _UnreadableError(Exception):
+    """The other end sent bytes that are no message."""
 
 
-async def _one(message: Message) -> AsyncGenerator[Message, None]:
-    yield message
+def _read_message(message_class: type[Message], data: bytes) -> Message | _UnreadableError:
+    """Return the message, or what is raised where it is read: gRPC itself would only log it."""
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        return _UnreadableError(str(error))
+
+
+@asynccontextmanager
+async def _answers(
+    method: CallMethod, sent: Any, context: Context
+) -> AsyncGenerator[AsyncIterator[Message], None]:
+    """Begin to serve a call, and end it."""
+    if isinstance(sent, _UnreadableError):
+        raise sent
+    messages = _Received(context) if method.rpc.client_streaming else OneMessage(sent)
+    answers = method.serve(messages)
+    try:
+        yield answers
+    finally:
+        try:
+            await answers.aclose()
+        except Exception:  # which changes nothing of what was answered
+            _log.exception("call_failed_while_closing", method=method.rpc.path)
+
+
+class _Received(AsyncIterator[Any]):
+    """What the other end sends, read when it is asked for."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._ended = False
+
+    async def __anext__(self) -> Any:
+        message = aio.EOF if self._ended else await self._context.read()
+        if message is aio.EOF:
+            self._ended = True
+            raise StopAsyncIteration
+        if isinstance(message, _UnreadableError):
+            raise message
+        return message

@@ -136,6 +136,9 @@ def _options(settings: HostSettings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", max_calls),
+        # A window that grows with the speed of the line would let a sender get megabytes ahead of
+        # a handler that does not read.
+        ("grpc.http2.bdp_probe", 0),
         # A proxy that comes back opens the streams of all its entities at once.
         ("grpc.server.max_pending_requests", max_calls),
         ("grpc.server.max_pending_requests_hard_limit", max_calls),

@@ -11,10 +11,11 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
+from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
 from cloudstate_core.links import Rpc
 
-__all__ = ["GrpcCalls", "was_cancelled"]
+__all__ = ["GrpcCalls"]
 
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
@@ -40,7 +41,7 @@ class GrpcCalls:
 
     async def call(self, rpc: Rpc[In, Out], message: In) -> Out:
         """Return the one answer; see `FunctionLink.call`."""
-        call = self._method(rpc)(message)
+        call = self._begin(rpc, message)
         try:
             return self._checked(rpc, await call)
         except grpc.aio.AioRpcError as error:
@@ -55,10 +56,10 @@ class GrpcCalls:
     ) -> AsyncGenerator[Out, None]:
         """Yield the answers; see `FunctionLink.stream`."""
         if rpc.client_streaming:
-            call = self._method(rpc)()
+            call = self._begin(rpc)
             pump = _Pump(call, messages)
         else:
-            call = self._method(rpc)(await anext(messages))
+            call = self._begin(rpc, await anext(messages))
             pump = None
         try:
             while (answer := await self._next(rpc, call, pump)) is not None:
@@ -90,10 +91,16 @@ class GrpcCalls:
 
     def _error(
         self, rpc: Rpc[In, Out], error: grpc.aio.AioRpcError, pump: _Pump | None
-    ) -> Exception:
+    ) -> BaseException:
         if pump is not None and pump.error is not None:
             return pump.error
         return self._failed(rpc, error)
+
+    def _begin(self, rpc: Rpc[In, Out], *message: In) -> Any:
+        try:
+            return self._method(rpc)(*message)
+        except grpc.aio.UsageError as error:  # the channel is closed
+            raise self._gone(rpc, str(error)) from error
 
     def _method(self, rpc: Rpc[In, Out]) -> Any:
         method = self._methods.get(rpc.path)
@@ -142,7 +149,7 @@ class _Pump:
     """
 
     def __init__(self, call: Any, messages: AsyncIterator[Any]) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._call = call
         self._task = asyncio.create_task(self._run(messages))
 
@@ -156,7 +163,9 @@ class _Pump:
                 message = await anext(messages)
             except StopAsyncIteration:
                 break
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and was_cancelled():
+                    raise
                 self.error = error
                 self._call.cancel()
                 return
@@ -186,9 +195,3 @@ def _read_message(message_class: type[Out], data: bytes) -> Out | _Unreadable:
         return message_class.FromString(data)
     except DecodeError:
         return _Unreadable()
-
-
-def was_cancelled() -> bool:
-    """Return whether this task was cancelled, and not only the call that it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

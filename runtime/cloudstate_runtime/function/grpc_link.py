@@ -15,12 +15,13 @@ from google.protobuf.message import DecodeError, Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
 from cloudstate.entity_pb2_grpc import EntityDiscoveryStub
+from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError as ProtocolBroken
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.links import EntityStream, FunctionLink, Rpc
 from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S
-from cloudstate_runtime.function.grpc_calls import GrpcCalls, was_cancelled
+from cloudstate_runtime.function.grpc_calls import GrpcCalls
 
 __all__ = ["GrpcLink", "open_grpc_link"]
 
@@ -297,6 +298,9 @@ async def open_grpc_link(
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # A window that grows with the speed of the line would let a user function get megabytes
+        # ahead of a caller who does not read.
+        ("grpc.http2.bdp_probe", 0),
         # Servers of some languages cut who asks for signs of life more often than every 5 minutes.
         ("grpc.keepalive_time_ms", 310_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import TypeVar, cast
 
 import structlog
@@ -19,21 +19,18 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.links import (
-    CallMethod,
     ConversationMethod,
     EntityStream,
     FunctionLink,
-    ProtocolMethod,
     Rpc,
 )
-from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S, bounded
-from cloudstate_runtime.function.local_calls import call_locally, stream_locally
+from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S, bounded, each_bounded
+from cloudstate_runtime.function.local_calls import LocalCalls
 
 __all__ = ["LocalLink"]
 
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
-Shape = TypeVar("Shape", bound=ProtocolMethod)
 
 log = structlog.get_logger()
 
@@ -54,8 +51,11 @@ class LocalStream(EntityStream[In, Out]):
         self._conversation = method.open(self._write)
 
     async def send(self, message: In) -> None:
+        await self.send_all((message,))
+
+    async def send_all(self, messages: Iterable[In]) -> None:
         try:
-            await bounded(self._send(message), self._clock, self._send_timeout_s)
+            await each_bounded(map(self._send, messages), self._clock, self._send_timeout_s)
         except TimeoutError:
             self._broken = f"the user function takes no message for {self._send_timeout_s:g} s"
             raise self._terminated() from None
@@ -142,16 +142,19 @@ class LocalLink(FunctionLink):
         self._user_function = user_function
         self._clock = clock
         self._send_timeout_s = send_timeout_s
+        self._calls = LocalCalls(user_function.methods, clock)
 
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
-        method = self._method(rpc, ConversationMethod)
+        method = self._user_function.methods.get(rpc.path)
+        if not isinstance(method, ConversationMethod):
+            raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
         return LocalStream(method, self._clock, self._send_timeout_s)
 
     async def call(self, rpc: Rpc[In, Out], message: In) -> Out:
-        return cast("Out", await call_locally(self._method(rpc, CallMethod), message))
+        return await self._calls.call(rpc, message)
 
     def stream(self, rpc: Rpc[In, Out], messages: AsyncIterator[In]) -> AsyncGenerator[Out, None]:
-        return stream_locally(self._method(rpc, CallMethod), messages, rpc.response_class)
+        return self._calls.stream(rpc, messages)
 
     async def discover(self, info: ProxyInfo) -> EntitySpec:
         return self._user_function.spec(info)
@@ -162,9 +165,3 @@ class LocalLink(FunctionLink):
     async def wait_until_lost(self) -> None:
         # It ends with this process.
         await asyncio.Event().wait()
-
-    def _method(self, rpc: Rpc[In, Out], shape: type[Shape]) -> Shape:
-        method = self._user_function.methods.get(rpc.path)
-        if not isinstance(method, shape):
-            raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")
-        return method
