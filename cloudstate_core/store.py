@@ -30,6 +30,8 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.value import value
 
 __all__ = [
+    "KEEP_REPLIES",
+    "KEEP_REPLIES_S",
     "MAX_ENTITY_ID_BYTES",
     "MAX_PAYLOAD_BYTES",
     "SLICES",
@@ -63,6 +65,12 @@ MAX_ENTITY_ID_BYTES = 512
 
 #: Largest single payload, in bytes. The protocol's reference allows messages of 12 MB.
 MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
+
+
+#: For how long the reply to a command is kept, in seconds, and how many replies of one entity,
+#: unless their writer says otherwise: a caller that tries again does so within a day.
+KEEP_REPLIES_S = 24 * 3600.0
+KEEP_REPLIES = 10_000
 
 
 @value
@@ -141,17 +149,22 @@ class EnqueueMessage:
 class RememberReply:
     """Keep the reply to a command, so that the same command answers the same again.
 
-    It replaces what was kept for the same command.
+    It replaces what was kept for the same command. Replies that are too old or too many are removed
+    by later commits, so that they take no room for ever.
 
     Attributes:
         command_key: The caller's name for the command, unique per entity.
         digest: What tells two requests of the same key apart.
         reply: The reply's bytes.
+        keep_s: For how long it is kept, in seconds, by the store's clock.
+        keep_count: How many replies of the entity are kept at most, this one included: the newest.
     """
 
     command_key: str
     digest: bytes
     reply: bytes
+    keep_s: float = KEEP_REPLIES_S
+    keep_count: int = KEEP_REPLIES
 
 
 @value
@@ -289,8 +302,8 @@ class StateStore(ABC):
             StoreUnavailable: The outcome is unknown: read before trying again.
             ValueError: The commit itself makes no sense (no writes, no events, an empty or
                 too long entity id, text that UTF-8 cannot encode, a negative sequence, a
-                snapshot, a value or a name twice, a message id that waits already). Nothing was
-                written.
+                snapshot, a value or a name twice, a message id that waits already, a reply to be
+                kept for no time). Nothing was written.
         """
 
     @abstractmethod
@@ -331,7 +344,13 @@ class StateStore(ABC):
 
     @abstractmethod
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
-        """Return what was remembered for a command of an entity, or None."""
+        """Return what is remembered for a command of an entity, or None.
+
+        None also if its time is over, or so many were remembered since that it is not kept.
+
+        Raises:
+            CorruptState: The stored bytes are not those that were written.
+        """
 
     @abstractmethod
     async def log(

@@ -46,6 +46,9 @@ Payload = tuple[str, bytes]
 # Sequences and revisions beyond this cannot have come from a store.
 _MAX_COUNT = 2**63 - 1
 
+# A thousand years: whoever wants more wants for ever, and times stay numbers that can be stored.
+_MAX_KEEP_S = 1000 * 365 * 86_400.0
+
 
 class Events(NamedTuple):
     """`AppendEvents`."""
@@ -84,6 +87,8 @@ class Reply(NamedTuple):
     command_key: bytes
     digest: bytes
     reply: bytes
+    keep_s: float
+    keep_count: int
 
 
 class Note(NamedTuple):
@@ -149,8 +154,13 @@ def _copy(write: Write, copies: Copies) -> CopiedWrite:
                 _payload(payload, copies),
                 _metadata(metadata),
             )
-        case RememberReply(command_key, digest, reply):
-            return Reply(command_key.encode(), _sized(digest, copies), _sized(reply, copies))
+        case RememberReply(command_key, digest, reply, keep_s, keep_count):
+            name, digest, reply = (
+                command_key.encode(),
+                _sized(digest, copies),
+                _sized(reply, copies),
+            )
+            return Reply(name, digest, reply, *_bounds(keep_s, keep_count))
         case Received(message_id):
             copies.names_messages = True
             return Note(message_id.encode())
@@ -174,6 +184,15 @@ def _count(found: int, what: str) -> int:
     if not 0 <= found <= _MAX_COUNT:
         raise ValueError(f"expected {what} from 0 to {_MAX_COUNT}, found {found}")
     return found
+
+
+def _bounds(keep_s: float, keep_count: int) -> tuple[float, int]:
+    if not (0 < keep_s <= _MAX_KEEP_S and 0 < keep_count <= _MAX_COUNT):
+        raise ValueError(
+            f"expected to keep at least one reply, for up to {_MAX_KEEP_S} s, "
+            f"found {keep_count} for {keep_s} s"
+        )
+    return keep_s, keep_count
 
 
 def _metadata(metadata: Mapping[str, str]) -> dict[str, str]:

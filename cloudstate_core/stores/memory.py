@@ -53,6 +53,7 @@ from cloudstate_core.stores.copies import (
     Value,
     copies_of,
 )
+from cloudstate_core.stores.replies import Replies
 
 __all__ = ["MemoryBackend", "MemorySettings", "MemoryStore"]
 
@@ -65,7 +66,6 @@ class _Entity:
     snapshot: State | None = None
     revision: int = 0
     value: Payload | None = None
-    replies: dict[str, RememberedReply] = field(default_factory=dict)
     received: set[bytes] = field(default_factory=set)
 
     def is_listed(self) -> bool:
@@ -113,6 +113,7 @@ class MemoryStore(StateStore):
         self._clock = clock
         self._entities: dict[EntityKey, _Entity] = {}
         self._slices: dict[int, _Slice] = {}
+        self._replies = Replies()
         self._outbox: dict[bytes, _Waiting] = {}
         self._messages_so_far = 0
         self._offsets: dict[str, dict[int, int]] = {}
@@ -165,7 +166,7 @@ class MemoryStore(StateStore):
 
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
         await self._step()
-        return self._entity(key).replies.get(command_key)
+        return self._replies.find(key, command_key, self._clock.unix_time_s())
 
     async def log(
         self, slices: range, *, after: Mapping[int, int], limit: int
@@ -222,6 +223,7 @@ class MemoryStore(StateStore):
         await self._step()
         self._check_epoch(key, epoch)
         self._entities.pop(key, None)
+        self._replies.forget(key)
         home = self._slice(slice_of(key))
         home.log = [event for event in home.log if event.key != key]
         for waiting in [each for each in self._outbox.values() if each.sender == key]:
@@ -276,8 +278,8 @@ class MemoryStore(StateStore):
             case Message(message_id):
                 self._messages_so_far += 1
                 self._outbox[message_id] = _Waiting(self._messages_so_far, key, write)
-            case Reply(command_key, digest, reply):
-                entity.replies[command_key.decode()] = RememberedReply(digest, reply)
+            case Reply():
+                self._replies.add(key, write, self._clock.unix_time_s())
             case Note(message_id):
                 entity.received.add(message_id)
 

@@ -4,8 +4,8 @@ Subclass `StateStoreContract` in the tests of a backend and say how to open the 
 
     class TestMyStore(StateStoreContract):
         @pytest.fixture
-        def open_store(self, tmp_path: Path) -> OpenStore:
-            return lambda: MyBackend().open(MySettings(), tmp_path, SystemClock())
+        def open_store(self, tmp_path: Path, clock: ManualClock) -> OpenStore:
+            return lambda: MyBackend().open(MySettings(), tmp_path, clock)
 
 The store is empty for each test; within a test, every call of what the fixture returns opens the
 same store. If nothing outlives the store, set `durable = False`. If the disk or the network below
@@ -20,7 +20,8 @@ from __future__ import annotations
 import pytest
 
 # What a test of the suite asserts is to be explained as well as that of any other test.
-for _part in ("atomicity", "events", "failures", "identity", "log", "messages", "races", "state"):
+_PARTS = "atomicity events failures identity log messages races replies state"
+for _part in _PARTS.split():
     pytest.register_assert_rewrite(f"cloudstate_core.testing.store_contract_{_part}")
 
 from cloudstate_core.testing.store_contract_atomicity import AtomicityCases  # noqa: E402
@@ -30,6 +31,7 @@ from cloudstate_core.testing.store_contract_identity import IdentityCases  # noq
 from cloudstate_core.testing.store_contract_log import LogCases  # noqa: E402
 from cloudstate_core.testing.store_contract_messages import MessageCases  # noqa: E402
 from cloudstate_core.testing.store_contract_races import RaceCases  # noqa: E402
+from cloudstate_core.testing.store_contract_replies import ReplyCases  # noqa: E402
 from cloudstate_core.testing.store_contract_setting import (  # noqa: E402
     FaultInjector,
     OpenStore,
@@ -46,6 +48,7 @@ class StateStoreContract(
     StateCases,
     IdentityCases,
     MessageCases,
+    ReplyCases,
     LogCases,
     FailureCases,
 ):

@@ -1,4 +1,4 @@
-"""Cases of the store contract: remembered replies, received messages, the outbox, offsets."""
+"""Cases of the store contract: received messages, the outbox, offsets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from cloudstate_core.store import (
     EnqueueMessage,
     OutboxMessage,
     Received,
-    RememberedReply,
     RememberReply,
     StateStore,
     slice_of,
@@ -40,28 +39,7 @@ async def _waiting(store: StateStore, slices: range = ALL_SLICES, limit: int = 1
 
 
 class MessageCases(StoreContractSetting):
-    """Remembered replies, received messages, the outbox, offsets."""
-
-    async def test_a_reply_is_remembered_for_its_entity_and_command(
-        self, store: StateStore
-    ) -> None:
-        reply = RememberedReply(b"\x00digest", b"\xffreply")
-        await store.commit(Commit(key(), 0, (RememberReply("c'1", b"\x00digest", b"\xffreply"),)))
-
-        assert await store.remembered_reply(key(), "c'1") == reply
-        assert await store.remembered_reply(key(), "c'2") is None
-        assert await store.remembered_reply(key("other"), "c'1") is None
-
-    async def test_a_reply_that_is_remembered_again_replaces(self, store: StateStore) -> None:
-        for reply in (b"first", b"second"):
-            await store.commit(Commit(key(), 0, (RememberReply("c", reply, reply),)))
-
-        assert await store.remembered_reply(key(), "c") == RememberedReply(b"second", b"second")
-
-    async def test_an_empty_reply_is_remembered(self, store: StateStore) -> None:
-        await store.commit(Commit(key(), 0, (RememberReply("", b"", b""),)))
-
-        assert await store.remembered_reply(key(), "") == RememberedReply(b"", b"")
+    """Received messages, the outbox, offsets."""
 
     async def test_a_message_has_its_effect_once(self, store: StateStore) -> None:
         first = (AppendEvents(0, [payload("effect")]), Received("m1"))

@@ -26,6 +26,7 @@ from cloudstate_core.store import (
     StoredValue,
     Write,
 )
+from cloudstate_core.testing.clock import ManualClock
 
 __all__ = [
     "ALL_SLICES",
@@ -62,6 +63,11 @@ class StoreContractSetting(ABC):
 
     #: Whether all is there again after the store was closed and opened.
     durable: ClassVar[bool] = True
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """Return the clock that the store is to be opened with; some cases move it."""
+        return ManualClock()
 
     @pytest.fixture
     @abstractmethod

@@ -35,8 +35,10 @@ def test_a_version_may_stand_in_quotes(text: str, version: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "*", '"', '""', '"7', '7"', 'W/"7"', '"1", "2"', "-1", "1.0", "seven", "²", str(2**63)]
-    + ["9" * 10_000, "٧"],
+    [
+        *("", "*", '"', '""', '"7', '7"', 'W/"7"', '"1", "2"', "-1", "1.0", "seven"),
+        *("\u00b2", "\u0667", str(2**63), "9" * 10_000),
+    ],
 )
 def test_anything_else_is_no_version(text: str) -> None:
     with pytest.raises(MalformedRequest, match="if-match") as caught:

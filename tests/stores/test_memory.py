@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from google.protobuf.any_pb2 import Any
 
-from cloudstate_core.clock import SystemClock
 from cloudstate_core.store import AppendEvents, Commit, EntityKey, StateStore
 from cloudstate_core.stores import MemoryBackend, MemorySettings
 from cloudstate_core.testing import ManualClock
@@ -18,8 +17,8 @@ class TestMemoryStore(StateStoreContract):
     durable = False
 
     @pytest.fixture
-    def open_store(self, tmp_path: Path) -> OpenStore:
-        return lambda: MemoryBackend().open(MemorySettings(), tmp_path, SystemClock())
+    def open_store(self, tmp_path: Path, clock: ManualClock) -> OpenStore:
+        return lambda: MemoryBackend().open(MemorySettings(), tmp_path, clock)
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from cloudstate_sqlite import statements
 from cloudstate_sqlite.ahead import Ahead
 from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
 from cloudstate_sqlite.entries import CommitEntry
+from cloudstate_sqlite.replies import RememberedRows
 from cloudstate_sqlite.rows import SqlValue
 from cloudstate_sqlite.schema import (
     INDEXED_TO,
@@ -71,6 +72,7 @@ class Head:
         checksum: That of its key.
         sequence: Of its last event.
         revision: Of its value.
+        replies: How many were remembered of it.
         in_tail_since: Readers know that the entity has events in the tail that began here.
     """
 
@@ -79,6 +81,7 @@ class Head:
     checksum: int
     sequence: int = 0
     revision: int = 0
+    replies: int = 0
     in_tail_since: int = -1
 
 
@@ -90,7 +93,7 @@ class _Rows:
     events: list[SqlValue] = field(default_factory=list)
     snapshots: list[SqlValue] = field(default_factory=list)
     values: list[SqlValue] = field(default_factory=list)
-    replies: list[SqlValue] = field(default_factory=list)
+    replies: RememberedRows = field(default_factory=RememberedRows)
     received: list[SqlValue] = field(default_factory=list)
     messages: list[SqlValue] = field(default_factory=list)
 
@@ -99,7 +102,7 @@ class _Rows:
         statements.INSERT_EVENTS.run(connection, self.events)
         statements.PUT_SNAPSHOTS.run(connection, self.snapshots)
         statements.PUT_VALUES.run(connection, self.values)
-        statements.PUT_REPLIES.run(connection, self.replies)
+        self.replies.write(connection)
         statements.INSERT_RECEIVED.run(connection, self.received)
         statements.INSERT_MESSAGES.run(connection, self.messages)
 
@@ -238,11 +241,11 @@ class Ledger:
             self._heads[key] = Head(0, slice_of(key), key_checksum(key))
             after = self.indexed_to if key in self.recent.keys else _NO_TAIL
             sought += (number, key.persistence_id.encode(), key.entity_id.encode(), after)
-        for number, entity, at, tail_at, revision in statements.FIND_HEADS.run(
+        for number, entity, at, tail_at, revision, replies in statements.FIND_HEADS.run(
             self.connection, sought
         ):
             head = self._heads[keys[number]]
-            head.entity, head.revision = entity, revision or 0
+            head.entity, head.revision, head.replies = entity, revision or 0, replies or 0
             head.sequence = max(at or 0, tail_at or 0) & MAX_SEQUENCE
 
     def _find_messages(self, entries: Iterable[CommitEntry]) -> None:
@@ -312,9 +315,11 @@ class Ledger:
                         head.revision,
                         *_checked(head, head.revision, payload),
                     )
-                case Reply(command_key, digest, reply):
-                    total = checksum(head.checksum, 0, command_key, digest, reply)
-                    rows.replies += (head.entity, command_key, digest, reply, total)
+                case Reply():
+                    head.replies += 1
+                    rows.replies.add(
+                        head.entity, head.checksum, head.replies, write, entry.unix_time_s
+                    )
                 case Note(message_id):
                     self._received.add((head.entity, message_id))
                     rows.received += (head.entity, message_id)

@@ -76,9 +76,10 @@ VALUE = f"""
     SELECT v.revision, v.type_url, v.payload, v.checksum
     FROM entities AS e JOIN entity_values AS v USING (entity) WHERE {_IS_SOUGHT}"""
 
-REPLY = f"""
-    SELECT r.digest, r.reply, r.checksum FROM entities AS e JOIN replies AS r USING (entity)
-    WHERE {_IS_SOUGHT} AND r.command_key = :command_key"""
+REPLY = """
+    SELECT r.nth, r.until_unix_s, r.digest, r.reply, r.checksum
+    FROM entities AS e JOIN replies AS r USING (entity)
+    WHERE e.persistence_id = ? AND e.entity_id = ? AND r.command_key = ?"""
 
 _LOGGED = f"""
     x.log_at, e.persistence_id, e.entity_id, x.at & {MAX_SEQUENCE},

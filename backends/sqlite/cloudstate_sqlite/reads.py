@@ -16,7 +16,6 @@ from cloudstate_core.store import (
     EntityKey,
     LoggedEvent,
     OutboxMessage,
-    RememberedReply,
     Snapshot,
     StoredEvent,
     StoredValue,
@@ -34,7 +33,6 @@ __all__ = [
     "log",
     "offsets",
     "outbox",
-    "remembered_reply",
     "snapshot",
     "value",
 ]
@@ -132,19 +130,6 @@ def value(connection: apsw.Connection, key: EntityKey) -> StoredValue:
     if total != checksum(key_checksum(key), revision, *parts):
         raise _damaged(key, f"the value of revision {revision}")
     return StoredValue(revision, Any(type_url=type_url, value=payload) if parts else None)
-
-
-def remembered_reply(
-    connection: apsw.Connection, key: EntityKey, command_key: str
-) -> RememberedReply | None:
-    name = command_key.encode()
-    row = connection.execute(queries.REPLY, {**_names(key), "command_key": name}).fetchone()
-    if row is None:
-        return None
-    digest, reply, total = row
-    if total != checksum(key_checksum(key), 0, name, digest, reply):
-        raise _damaged(key, f"the reply to {command_key!r}")
-    return RememberedReply(digest, reply)
 
 
 def log(

@@ -9,6 +9,7 @@
 * `entities` numbers the entities, so that keys are stored once. A number is never used twice.
 * `slices` holds the epoch of each slice, and a position that is used although its event may be
   gone. What is deleted frees no entity number and no position.
+* `replies` are numbered within their entity, `nth`, so that those which are too many are found.
 * Names are stored as blobs: their order is that of their bytes, and no character is special.
 * `checksum` covers what a row holds and whose it is, so that a row that got into another's place
   is found out as well.
@@ -39,7 +40,7 @@ __all__ = [
 APPLICATION_ID = int.from_bytes(b"Clst", "big")
 
 #: In the header of the file. A file of another version is left alone.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: `at` is the entity's number, shifted by this, and the sequence.
 SEQUENCE_BITS = 32
@@ -88,8 +89,11 @@ CREATE TABLE entity_values (
     type_url TEXT, payload BLOB, checksum INTEGER NOT NULL) STRICT;
 
 CREATE TABLE replies (
-    entity INTEGER, command_key BLOB, digest BLOB NOT NULL, reply BLOB NOT NULL,
-    checksum INTEGER NOT NULL, PRIMARY KEY (entity, command_key)) STRICT, WITHOUT ROWID;
+    id INTEGER PRIMARY KEY, entity INTEGER NOT NULL, command_key BLOB NOT NULL,
+    nth INTEGER NOT NULL, until_unix_s REAL NOT NULL, digest BLOB NOT NULL, reply BLOB NOT NULL,
+    checksum INTEGER NOT NULL, UNIQUE (entity, command_key)) STRICT;
+CREATE INDEX replies_by_number ON replies (entity, nth);
+CREATE INDEX replies_by_age ON replies (until_unix_s);
 
 CREATE TABLE received (entity INTEGER, message_id BLOB, PRIMARY KEY (entity, message_id))
     STRICT, WITHOUT ROWID;

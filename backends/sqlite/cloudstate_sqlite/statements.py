@@ -19,7 +19,6 @@ __all__ = [
     "INSERT_MESSAGES",
     "INSERT_RECEIVED",
     "LAST_POSITIONS",
-    "PUT_REPLIES",
     "PUT_SNAPSHOTS",
     "PUT_VALUES",
     "TAIL",
@@ -47,13 +46,6 @@ PUT_VALUES = RowInsert(
     """(entity) DO UPDATE SET
         revision = excluded.revision, type_url = excluded.type_url, payload = excluded.payload,
         checksum = excluded.checksum""",
-)
-
-PUT_REPLIES = RowInsert(
-    "replies",
-    ("entity", "command_key", "digest", "reply", "checksum"),
-    """(entity, command_key) DO UPDATE SET
-        digest = excluded.digest, reply = excluded.reply, checksum = excluded.checksum""",
 )
 
 INSERT_RECEIVED = RowInsert("received", ("entity", "message_id"))
@@ -85,7 +77,8 @@ FIND_HEADS = Lookup(
         (SELECT max(at) FROM events
             WHERE id > sought.column4 AND at BETWEEN entities.entity << {SEQUENCE_BITS}
                 AND (entities.entity << {SEQUENCE_BITS}) + {MAX_SEQUENCE}),
-        (SELECT revision FROM entity_values WHERE entity_values.entity = entities.entity)
+        (SELECT revision FROM entity_values WHERE entity_values.entity = entities.entity),
+        (SELECT max(nth) FROM replies WHERE replies.entity = entities.entity)
     FROM {{sought}} AS sought JOIN entities
         ON entities.persistence_id = sought.column2 AND entities.entity_id = sought.column3""",
 )

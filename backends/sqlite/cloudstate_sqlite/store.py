@@ -29,6 +29,7 @@ from cloudstate_sqlite.database import Database
 from cloudstate_sqlite.entries import CommitEntry
 from cloudstate_sqlite.ledger import Recent
 from cloudstate_sqlite.readers import Readers, Suspended
+from cloudstate_sqlite.replies import find_reply
 from cloudstate_sqlite.scribe import Job, Scribe
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.writer import Writer
@@ -76,7 +77,10 @@ class SqliteStore(StateStore):
         return await self._read(partial(reads.value, key=key))
 
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
-        return await self._read(partial(reads.remembered_reply, key=key, command_key=command_key))
+        now_unix_s = self._clock.unix_time_s()
+        return await self._read(
+            partial(find_reply, key=key, command_key=command_key, now_unix_s=now_unix_s)
+        )
 
     async def log(
         self, slices: range, *, after: Mapping[int, int], limit: int

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudstate_core.clock import SystemClock
+from cloudstate_core.testing import ManualClock
 from cloudstate_core.testing.store_contract import OpenStore, StateStoreContract
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.store import open_store
@@ -19,23 +19,23 @@ class TestSqliteStore(StateStoreContract):
             yield disk
 
     @pytest.fixture
-    def open_store(self, tmp_path: Path, faults: FailingDisk) -> OpenStore:
+    def open_store(self, tmp_path: Path, clock: ManualClock, faults: FailingDisk) -> OpenStore:
         settings = SqliteSettings(checkpoint_after_pages=50, reader_threads=2)
-        return lambda: open_store(settings, tmp_path, SystemClock(), vfs=faults.name)
+        return lambda: open_store(settings, tmp_path, clock, vfs=faults.name)
 
 
 class TestSqliteStoreThatIndexesAllTheTime(StateStoreContract):
     """So that events are found in the indexes, in the tail, and in both."""
 
     @pytest.fixture
-    def open_store(self, tmp_path: Path) -> OpenStore:
+    def open_store(self, tmp_path: Path, clock: ManualClock) -> OpenStore:
         settings = SqliteSettings(
             index_after_events=3,
             checkpoint_after_pages=20,
             remembered_entities=2,
             max_batch_commits=7,
         )
-        return lambda: open_store(settings, tmp_path, SystemClock())
+        return lambda: open_store(settings, tmp_path, clock)
 
     # It would index thousands of times, to the same effect.
     test_every_character_can_be_in_an_id = None

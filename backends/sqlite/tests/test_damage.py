@@ -153,7 +153,16 @@ async def test_a_damaged_value_is_not_handed_out(tmp_path: Path, change: str) ->
         assert (await store.value(OTHER)).value is not None
 
 
-@pytest.mark.parametrize("change", ["digest = x'00'", "reply = x'00'", "command_key = x'64'"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "digest = x'00'",
+        "reply = x'00'",
+        "command_key = x'64'",
+        "until_unix_s = until_unix_s + 1",
+        "nth = nth + 1",
+    ],
+)
 async def test_a_damaged_reply_is_not_handed_out(tmp_path: Path, change: str) -> None:
     async with opened_after(f"UPDATE replies SET {change} WHERE entity = 1", tmp_path) as store:
         with pytest.raises(CorruptState, match="reply"):
