@@ -13,7 +13,7 @@ Neither end can tell which link it is on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -132,6 +132,19 @@ class EntityStream(ABC, Generic[In, Out]):
         Raises:
             UserFunctionUnavailable: The stream broke or the other end has closed it.
         """
+
+    async def send_all(self, messages: Iterable[In]) -> None:
+        """Send messages in order and return when the next one may be sent.
+
+        Messages are taken from `messages` one by one, each when it can be sent. To be overridden
+        where many cost less than one by one.
+
+        Raises:
+            UserFunctionUnavailable: The stream broke or the other end has closed it. Some messages
+                may have arrived.
+        """
+        for message in messages:
+            await self.send(message)
 
     @abstractmethod
     async def receive(self) -> Out:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
 from cloudstate_core.clock import Clock
 
-__all__ = ["DEFAULT_SEND_TIMEOUT_S", "bounded"]
+__all__ = ["DEFAULT_SEND_TIMEOUT_S", "bounded", "each_bounded"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,29 @@ async def bounded(coroutine: Coroutine[Any, Any, T], clock: Clock, timeout_s: fl
         return returned.value  # type: ignore[no-any-return]  # it is what the coroutine returned
     async with clock.timeout(timeout_s):
         return await _Begun(coroutine, waits_for)
+
+
+async def each_bounded(
+    coroutines: Iterable[Coroutine[Any, Any, None]], clock: Clock, timeout_s: float
+) -> None:
+    """Run coroutines one after another, each as `bounded` does.
+
+    Args:
+        coroutines: Coroutines that were not begun; each is asked for when the one before it is
+            through.
+        clock: The time.
+        timeout_s: How long each may wait, in seconds.
+
+    Raises:
+        TimeoutError: One took longer, and was cancelled. Those after it were not asked for.
+    """
+    for coroutine in coroutines:
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration:
+            continue
+        async with clock.timeout(timeout_s):
+            await _Begun(coroutine, waits_for)
 
 
 class _Begun(Generic[T]):
