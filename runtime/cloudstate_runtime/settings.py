@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cloudstate_core.settings import Between, Env
 
-__all__ = ["RuntimeSettings"]
+__all__ = ["ALL_SERVICES", "RuntimeSettings"]
+
+#: In a list of services: all of them.
+ALL_SERVICES = "*"
+
+_SERVICE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 _MIB = 1024 * 1024
 
@@ -44,6 +50,8 @@ class RuntimeSettings:
         max_function_message_bytes: Largest message accepted from a user function.
         stream_close_timeout_s: How long a user function may take to end a stream, in seconds.
         max_request_bytes: Largest request message of a client.
+        command_metadata_services: Full names of the services whose entities get the headers of
+            their clients; "*" stands for all. The others get none, as the protocol has it.
     """
 
     host: str = "127.0.0.1"
@@ -69,3 +77,22 @@ class RuntimeSettings:
     max_function_message_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 12 * _MIB
     stream_close_timeout_s: Annotated[float, Between(0.01, 3600)] = 2.0
     max_request_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 4 * _MIB
+    command_metadata_services: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be the name of a service.
+
+        Raises:
+            ValueError: Naming the key and the first such name.
+        """
+        for name in self.command_metadata_services:
+            if name != ALL_SERVICES and not _SERVICE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"key 'command_metadata_services': expected the full name of a service, such "
+                    f"as 'shop.Orders', or '{ALL_SERVICES}', found {name!r}"
+                )
+
+    def passes_command_metadata(self, service_name: str) -> bool:
+        """Return whether the entities of a service get the headers of their clients."""
+        names = self.command_metadata_services
+        return service_name in names or ALL_SERVICES in names

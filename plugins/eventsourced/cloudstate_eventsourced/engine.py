@@ -90,7 +90,7 @@ class EventSourcedEngine:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command."""
-        await self._driver.run(CommandArrived(request.command, request.payload))
+        await self._driver.run(CommandArrived(request.command, request.payload, request.metadata))
         return self._answer()
 
     def fault(self) -> CloudstateError | None:

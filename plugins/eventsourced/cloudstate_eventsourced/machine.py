@@ -19,6 +19,7 @@ from cloudstate.event_sourced_pb2 import (
     EventSourcedStreamIn,
     EventSourcedStreamOut,
 )
+from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.value import value
 
 __all__ = [
@@ -74,6 +75,7 @@ class CommandArrived:
 
     name: str
     payload: Any
+    metadata: Metadata = EMPTY_METADATA
 
 
 @value
@@ -198,8 +200,8 @@ class EventSourcedMachine:
     def receive(self, input_: Input) -> Sequence[Instruction]:
         """Take one input and return what must be done now."""
         match self.state, input_:
-            case State.IDLE, CommandArrived(name, payload):
-                return self._send(name, payload)
+            case State.IDLE, CommandArrived(name, payload, metadata):
+                return self._send(name, payload, metadata)
             case State.AWAITING_REPLY, ReplyArrived(message):
                 return self._receive_message(message)
             case State.APPENDING, Appended():
@@ -225,9 +227,9 @@ class EventSourcedMachine:
                     f"{type(input_).__name__} while {self.state}",
                 )
 
-    def _send(self, name: str, payload: Any) -> Sequence[Instruction]:
-        # Ids count from 1 within one stream. `streamed` and `metadata` stay unset: a command to an
-        # entity has neither.
+    def _send(self, name: str, payload: Any, metadata: Metadata) -> Sequence[Instruction]:
+        # Ids count from 1 within one stream. `streamed` stays unset, and so does `metadata` where
+        # there is none: others compare whole commands (Cloudstate protocol, `Command`).
         self.state = State.AWAITING_REPLY
         self._command_id += 1
         self._command_name = name
@@ -238,6 +240,8 @@ class EventSourcedMachine:
         command.id = self._command_id
         command.name = name
         command.payload.CopyFrom(payload)
+        if metadata:
+            command.metadata.CopyFrom(metadata.to_wire())
         return (SendCommand(message),)
 
     def _receive_message(self, message: EventSourcedStreamOut) -> Sequence[Instruction]:

@@ -18,6 +18,7 @@ from notebook.notebook_pb2 import (
 )
 
 from cloudstate_core.anys import encode
+from cloudstate_core.metadata import Metadata
 from cloudstate_core.status import Status
 from cloudstate_eventsourced.context import (
     EventContext,
@@ -54,6 +55,7 @@ class Desk:
         restored: What snapshot handlers were given: entity, sequence and lines.
         taken: What snapshot functions were given: entity and sequence.
         begun: What command handlers were given: entity, command, command id and sequence.
+        headers: What writing ones were given: service, and the entries of the metadata.
         most_at_once: The largest number of commands that ran at once for one entity.
         gate: What held lines wait for.
         at_the_gate: Released by each handler that comes to a held line.
@@ -64,6 +66,7 @@ class Desk:
         self.restored: list[tuple[str, int, list[str]]] = []
         self.taken: list[tuple[str, int]] = []
         self.begun: list[tuple[str, str, int, int]] = []
+        self.headers: list[tuple[str, Metadata]] = []
         self.most_at_once = 0
         self.gate = asyncio.Event()
         self.at_the_gate = asyncio.Semaphore(0)
@@ -72,6 +75,7 @@ class Desk:
 
     async def _write(self, state: Notes, lines: Lines, ctx: EventSourcedCommandContext) -> None:
         self.begun.append((ctx.entity_id, ctx.command_name, ctx.command_id, ctx.sequence))
+        self.headers.append((ctx.service_name, ctx.metadata))
         self._running[ctx.entity_id] += 1
         self.most_at_once = max(self.most_at_once, self._running[ctx.entity_id])
         try:

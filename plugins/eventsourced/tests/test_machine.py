@@ -13,6 +13,7 @@ from cloudstate.event_sourced_pb2 import (
     EventSourcedStreamIn,
     EventSourcedStreamOut,
 )
+from cloudstate_core.metadata import Metadata
 from cloudstate_eventsourced.machine import (
     Answer,
     Append,
@@ -229,6 +230,15 @@ def test_commands_are_numbered_from_one_and_carry_neither_metadata_nor_streamed(
     assert isinstance(second, SendCommand)
     assert not second.message.command.HasField("metadata")
     assert not second.message.command.streamed
+
+
+def test_a_command_carries_the_metadata_that_came_with_it() -> None:
+    metadata = Metadata([("tenant", "a"), ("key-bin", b"\x00\xff"), ("tenant", "b")])
+
+    (instruction,) = idle().receive(CommandArrived("Write", PAYLOAD, metadata))
+
+    assert isinstance(instruction, SendCommand)
+    assert Metadata.from_wire(instruction.message.command.metadata) == metadata
 
 
 def test_the_payload_that_arrived_is_copied_so_that_others_may_change_theirs() -> None:

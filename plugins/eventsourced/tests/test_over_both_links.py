@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from desk import ARCHIVE, HELD, HELD_THERE, UNREADABLE, Desk
+from desk import ARCHIVE, HELD, HELD_THERE, NOTEBOOK, UNREADABLE, Desk
 from notebook.notebook_pb2 import Lines, Page, Text
 from served import Serve
 
@@ -15,6 +15,7 @@ from cloudstate_core.errors import (
     RoutingError,
     UserFunctionError,
 )
+from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -35,6 +36,35 @@ async def test_a_command_is_answered_and_its_events_are_stored(serving: Serve) -
             ("e", "Read", 3, 3),
         ]
         assert served.seen.activated == ["e"]
+
+
+CLIENTS = Metadata([("tenant", "a"), ("trace-bin", b"\x00\xff"), ("tenant", "b")])
+
+
+@pytest.mark.parametrize(
+    ("services", "notebook", "archive"),
+    [
+        ((), EMPTY_METADATA, EMPTY_METADATA),
+        ((NOTEBOOK,), CLIENTS, EMPTY_METADATA),
+        ((ARCHIVE,), EMPTY_METADATA, CLIENTS),
+        (("*",), CLIENTS, CLIENTS),
+    ],
+    ids=["none", "one", "the other", "all"],
+)
+async def test_handlers_see_the_clients_headers_where_the_settings_say_so(
+    serving: Serve, services: tuple[str, ...], notebook: Metadata, archive: Metadata
+) -> None:
+    async with serving(command_metadata_services=services) as served:
+        lines = Lines(id="e", lines=["a"])
+        await served.ask("Write", lines, NOTEBOOK, metadata=CLIENTS)
+        await served.ask("Keep", lines, ARCHIVE, metadata=CLIENTS)
+        await served.ask("Write", lines, NOTEBOOK)
+
+        assert served.desk.headers == [
+            (NOTEBOOK, notebook),
+            (ARCHIVE, archive),
+            (NOTEBOOK, EMPTY_METADATA),
+        ]
 
 
 async def test_the_state_survives_passivation(serving: Serve) -> None:

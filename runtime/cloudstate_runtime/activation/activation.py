@@ -125,9 +125,12 @@ class Activation:
 
     def passivate(self) -> None:
         """Let go of the engine. Nothing may run or wait."""
-        fault = self._engine.fault() if self._engine is not None else None
-        if fault is not None:
-            self._report_between_commands(fault)
+        try:
+            fault = self._engine.fault() if self._engine is not None else None
+            if fault is not None:
+                self._report_between_commands(fault)
+        except Exception:  # a kind's own; the others must leave memory all the same
+            log.exception("engine_failed", entity_id=self.entity_id)
         self._drop_engine()
 
     async def stop(self) -> None:

@@ -59,6 +59,7 @@ class Region:
         clock: Clock,
         instrument: Instrument,
         *,
+        passes_metadata: bool,
         passivation_timeout_s: float,
         max_waiting_commands: int,
         max_active_entities: int,
@@ -70,6 +71,7 @@ class Region:
         self.max_waiting_commands = max_waiting_commands
         self.start = start
         self.report = report
+        self._passes_metadata = passes_metadata
         self._max_active_entities = max_active_entities
         self._read_id = {
             name: entity_id_reader(method)
@@ -90,6 +92,8 @@ class Region:
             raise UnknownService(
                 f"service {request.service} has no method {request.command!r} with an entity key"
             )
+        if request.metadata and not self._passes_metadata:
+            request = request.without_metadata()
         entity_id = read_id(request.payload.value)
         activation = self._live.get(entity_id)
         if activation is None:

@@ -58,6 +58,7 @@ class KindHost:
             self.reports.send,
             self.clock,
             self.instrument,
+            passes_metadata=self.settings.passes_command_metadata(entity.service_name),
             passivation_timeout_s=self.settings.passivation_timeout_s,
             max_waiting_commands=self.settings.max_waiting_commands,
             max_active_entities=self.settings.max_active_entities,

@@ -219,6 +219,19 @@ async def test_the_author_is_told_in_the_end_if_no_further_command_came(
     assert home.retired == home.engines.made
 
 
+async def test_an_engine_that_fails_while_it_is_asked_leaves_memory_all_the_same(
+    activation: Activation, home: FakeHome, logged: list[dict[str, object]]
+) -> None:
+    await activation.handle(order(amount=1))
+    (engine,) = home.engines.made
+    engine.fault = lambda: 1 / 0
+
+    activation.passivate()
+
+    assert home.retired == [engine]
+    assert [entry["event"] for entry in logged] == ["engine_failed"]
+
+
 async def test_a_restart_opens_a_new_engine_before_the_next_command_but_not_before_the_answer(
     activation: Activation, home: FakeHome
 ) -> None:

@@ -13,6 +13,7 @@ from runtime_doubles.engines import (
     Gate,
     Notes,
     order,
+    replied,
     settled,
 )
 
@@ -25,6 +26,7 @@ from cloudstate_core.errors import (
     UserFunctionError,
 )
 from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
@@ -57,6 +59,7 @@ class Opened:
 async def opened(
     entity: DeployedEntity = ORDERS,
     *,
+    passes_metadata: bool = False,
     max_waiting_commands: int = 100,
     max_active_entities: int = 100,
     drain_grace_s: float = 10.0,
@@ -68,6 +71,7 @@ async def opened(
         reports.append,
         clock,
         notes,
+        passes_metadata=passes_metadata,
         passivation_timeout_s=TIMEOUT_S,
         max_waiting_commands=max_waiting_commands,
         max_active_entities=max_active_entities,
@@ -106,6 +110,27 @@ async def test_entities_do_not_wait_for_each_other() -> None:
         assert not first.done()
         gates["a"].open()
         await first
+
+
+@pytest.mark.parametrize("passes_metadata", [False, True])
+async def test_an_engine_gets_the_clients_headers_only_if_its_service_passes_them_on(
+    passes_metadata: bool,
+) -> None:
+    headers, seen = Metadata([("tenant", "a")]), []
+
+    async def answer(engine: FakeEngine, request: Request) -> Outcome:
+        seen.append(request)
+        return replied(request.payload)
+
+    async with opened(passes_metadata=passes_metadata) as it:
+        it.engines.answer = answer
+        with_headers = order(metadata=headers, deadline_s=5.0)
+        await it.region.handle(with_headers)
+        await it.region.handle(order())
+
+    expected = headers if passes_metadata else EMPTY_METADATA
+    assert seen == [order(metadata=expected, deadline_s=5.0), order()]
+    assert with_headers.metadata == headers
 
 
 @pytest.mark.parametrize("entity_id", ["é", "a\0b", "../x", "𝄞" * 128, "a b;--", "\u202ertl"])
@@ -405,6 +430,7 @@ async def test_several_regions_share_one_grace() -> None:
             print,
             clock,
             Notes(),
+            passes_metadata=False,
             passivation_timeout_s=30,
             max_waiting_commands=1,
             max_active_entities=1,

@@ -49,6 +49,7 @@ async def test_fifty_thousand_activations_and_passivations_leave_nothing_behind(
         print,
         clock,
         Instrument(),
+        passes_metadata=False,
         passivation_timeout_s=30.0,
         max_waiting_commands=10,
         max_active_entities=50,
