@@ -31,11 +31,13 @@ class Refusal:
         status: The status.
         message: The reason, for a person.
         retry_after_s: When trying again makes sense, in seconds; None if nobody knows.
+        http_status: What it is over HTTP; None for what the status becomes there.
     """
 
     status: Status
     message: str
     retry_after_s: float | None = None
+    http_status: int | None = None
 
 
 def random_error_id() -> str:
@@ -118,7 +120,7 @@ class Calls:
                     detail=error.detail,
                 )
             retry_after_s = error.retry_after_s if isinstance(error, LimitExceeded) else None
-            return Refusal(error.status, str(error), retry_after_s)
+            return Refusal(error.status, str(error), retry_after_s, error.http_status)
         error_id = self._new_error_id()
         log.error(
             "internal_error", error_id=error_id, service=service, command=command, exc_info=error

@@ -11,7 +11,15 @@ from collections.abc import Iterator
 
 from cloudstate.entity_pb2 import Metadata as WireMetadata
 
-__all__ = ["MAX_HEADERS_BYTES", "grpc_headers", "http_headers", "is_passed_on"]
+__all__ = [
+    "CONDITION_HEADERS",
+    "IDEMPOTENCY_KEY",
+    "IF_MATCH",
+    "MAX_HEADERS_BYTES",
+    "grpc_headers",
+    "http_headers",
+    "is_passed_on",
+]
 
 #: Clients take so much in all by default (gRPC: 8 KiB of metadata) and give the call up beyond it.
 #: And the time to compress a header for HTTP/2 grows with the square of its length.
@@ -38,6 +46,14 @@ _HOP_BY_HOP = frozenset(
     )
 )
 
+#: They say under what conditions a command is carried out, which is for the runtime to see to: a
+#: user function that copied them into calls of its own would make conditions of those.
+IDEMPOTENCY_KEY = "idempotency-key"
+IF_MATCH = "if-match"
+CONDITION_HEADERS = frozenset((IDEMPOTENCY_KEY, IF_MATCH))
+
+_NOT_PASSED_ON = _HOP_BY_HOP | CONDITION_HEADERS
+
 #: They say how the response's bytes are to be read, which is for the front end to say.
 _FRAMING = frozenset(("content-encoding", "content-length", "content-type", "date", "server"))
 
@@ -53,7 +69,7 @@ def is_passed_on(name: str) -> bool:
     Args:
         name: In lower case.
     """
-    return not (name.startswith(_RESERVED_PREFIXES) or name in _HOP_BY_HOP)
+    return not (name.startswith(_RESERVED_PREFIXES) or name in _NOT_PASSED_ON)
 
 
 def http_headers(metadata: WireMetadata) -> Iterator[tuple[str, str | None]]:

@@ -11,12 +11,13 @@ from google.protobuf.any_pb2 import Any as PackedAny
 from cloudstate.entity_pb2 import Metadata as WireMetadata
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
 from cloudstate_core.frontend import FrontEndHost
-from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Calls, Refusal
+from cloudstate_runtime.frontend.conditions import conditions_of, may_have_versions
 from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method, Unary
-from cloudstate_runtime.frontend.grpc.status import Aborted, failure_refusal
-from cloudstate_runtime.frontend.grpc.wire import metadata_of
+from cloudstate_runtime.frontend.grpc.status import ETAG, Aborted, failure_refusal
+from cloudstate_runtime.frontend.grpc.wire import condition_headers, metadata_of
 from cloudstate_runtime.frontend.headers import grpc_headers
 
 __all__ = ["MethodTable"]
@@ -77,7 +78,7 @@ class MethodTable:
     ) -> Callable[[Call, bytes], Awaitable[bytes]]:
         # Everything that is the same for every call is looked up here, once.
         service, command, type_url = entity.service_name, method.name, method.input_type_url
-        handle = self._host.handler.handle
+        handle, versions = self._host.handler.handle, may_have_versions(method)
 
         async def answer(call: Call, payload: bytes) -> bytes:
             outcome = await handle(
@@ -87,6 +88,7 @@ class MethodTable:
                     PackedAny(type_url=type_url, value=payload),
                     metadata_of(call.headers),
                     call.deadline_s,
+                    conditions=_conditions(call, versions=versions),
                 )
             )
             action = outcome.action
@@ -95,6 +97,8 @@ class MethodTable:
             reply = action.reply
             if reply.HasField("metadata"):
                 call.reply_headers += _headers(reply.metadata)
+            if outcome.version is not None:
+                _put_version(call.reply_headers, outcome.version)
             return reply.payload.value
 
         return answer
@@ -104,6 +108,17 @@ class MethodTable:
         if action.HasField("failure"):
             raise Aborted(failure_refusal(action.failure))
         raise Aborted(self._calls.no_reply(action, service, command))
+
+
+def _conditions(call: Call, *, versions: bool) -> Conditions | None:
+    found = condition_headers(call.headers)
+    return conditions_of(found, versions=versions) if found else None
+
+
+def _put_version(headers: list[tuple[bytes, bytes]], version: int) -> None:
+    """Say which version the entity has; what its user function calls so would be another."""
+    headers[:] = [each for each in headers if each[0] != ETAG]
+    headers.append((ETAG, b"%d" % version))
 
 
 def _headers(metadata: WireMetadata) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpack import Encoder
 
-from cloudstate_runtime.frontend.grpc.status import OK_TRAILERS, RESPONSE_HEADERS
+from cloudstate_runtime.frontend.grpc.status import ETAG, OK_TRAILERS, RESPONSE_HEADERS
 
 __all__ = ["PreparedEncoder"]
 
@@ -20,8 +20,9 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return b"\x00" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
+_RESPONSE = tuple(RESPONSE_HEADERS)
 _PREPARED = {
-    tuple(RESPONSE_HEADERS): _STATUS_200 + _literal(*RESPONSE_HEADERS[1]),
+    _RESPONSE: _STATUS_200 + _literal(*RESPONSE_HEADERS[1]),
     tuple(OK_TRAILERS): _literal(*OK_TRAILERS[0]),
 }
 
@@ -39,4 +40,6 @@ class PreparedEncoder(Encoder):
             prepared = _PREPARED.get(headers)
             if prepared is not None:
                 return prepared
+            if headers[-1][0] == ETAG and headers[:-1] == _RESPONSE:
+                return _PREPARED[_RESPONSE] + _literal(*headers[-1])
         return super().encode(headers, huffman)

@@ -15,7 +15,7 @@ from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.wire import encoded_text
 
-__all__ = ["OK_TRAILERS", "RESPONSE_HEADERS", "Aborted", "failure_refusal", "trailers"]
+__all__ = ["ETAG", "OK_TRAILERS", "RESPONSE_HEADERS", "Aborted", "failure_refusal", "trailers"]
 
 Header = tuple[bytes, bytes]
 
@@ -23,6 +23,10 @@ RESPONSE_HEADERS: list[Header] = [
     (b":status", b"200"),
     (b"content-type", b"application/grpc"),
 ]
+
+#: Follows those of an answer whose entity has a version.
+ETAG = b"etag"
+
 OK_TRAILERS: list[Header] = [(b"grpc-status", b"0")]
 
 #: Clients refuse a block of headers above 8 KiB, and a byte of text may take three there.

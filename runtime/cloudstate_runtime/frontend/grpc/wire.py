@@ -14,11 +14,12 @@ from collections.abc import Iterable
 
 from cloudstate_core.errors import LimitExceeded, MalformedRequest
 from cloudstate_core.metadata import Metadata
-from cloudstate_runtime.frontend.headers import is_passed_on
+from cloudstate_runtime.frontend.headers import CONDITION_HEADERS, is_passed_on
 
 __all__ = [
     "PREFIX_BYTES",
     "MessageReader",
+    "condition_headers",
     "encoded_text",
     "message_frame",
     "metadata_of",
@@ -28,6 +29,8 @@ __all__ = [
 Headers = Iterable[tuple[bytes, bytes]]
 
 PREFIX_BYTES = 5
+
+_CONDITION_HEADERS = frozenset(name.encode() for name in CONDITION_HEADERS)
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header, and the largest window
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -139,6 +142,15 @@ def metadata_of(headers: Headers) -> Metadata:
             else:
                 entries.append((name, raw_value.decode("latin-1")))
     return Metadata(entries)
+
+
+def condition_headers(headers: Headers) -> list[tuple[str, str]]:
+    """Return the headers of a client that are conditions."""
+    return [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in headers
+        if name in _CONDITION_HEADERS
+    ]
 
 
 def _from_base64(name: str, value: bytes) -> bytes:

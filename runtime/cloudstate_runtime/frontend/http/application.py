@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 from google.protobuf.any_pb2 import Any as PackedAny
 
-from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.frontend import FrontEndHost
-from cloudstate_core.handler import Request
+from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Calls
+from cloudstate_runtime.frontend.conditions import conditions_of
 from cloudstate_runtime.frontend.headers import http_headers
 from cloudstate_runtime.frontend.http.codec import JsonCodec
 from cloudstate_runtime.frontend.http.endpoints import Endpoint, endpoints_of
@@ -122,29 +122,31 @@ class HttpApplication:
                     PackedAny(type_url=endpoint.type_url, value=payload),
                     headers.metadata,
                     host.clock.monotonic_s() + host.limits.default_deadline_s,
+                    conditions=_conditions(headers, endpoint) if headers.conditions else None,
                 )
             )
-            return self._answer(endpoint, outcome.action)
+            return self._answer(endpoint, outcome)
         except _ClientGone:
             raise
         except Exception as error:
             refusal = self._calls.refusal(error, endpoint.service, endpoint.command)
             return refusal_response(refusal)
 
-    def _answer(self, endpoint: Endpoint, action: ClientAction) -> Response:
+    def _answer(self, endpoint: Endpoint, outcome: Outcome) -> Response:
+        action = outcome.action
         if action.HasField("reply"):
             reply = action.reply
             content_type, body = endpoint.writer.write(reply.payload.value)
             if content_type == JSON and not reply.HasField("metadata"):
-                return Response(HTTPStatus.OK, body, _JSON_ONLY)
+                return Response(HTTPStatus.OK, body, _JSON_ONLY, outcome.version)
             headers = [(b"content-type", content_type.encode("latin-1"))] if content_type else []
             if reply.HasField("metadata"):
                 for name, value in http_headers(reply.metadata):
-                    if value is None:
+                    if value is None or (name.lower() == "etag" and outcome.version is not None):
                         log.warning("reply_header_dropped", name=name)
                     else:
                         headers.append((name.encode(), value.encode("latin-1")))
-            return Response(HTTPStatus.OK, body, tuple(headers))
+            return Response(HTTPStatus.OK, body, tuple(headers), outcome.version)
         if action.HasField("failure"):
             return failure_response(action.failure)
         return refusal_response(self._calls.no_reply(action, endpoint.service, endpoint.command))
@@ -212,6 +214,10 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
             return None
 
 
+def _conditions(headers: Headers, endpoint: Endpoint) -> Conditions:
+    return conditions_of(headers.conditions, versions=endpoint.may_have_versions)
+
+
 def _too_large(max_bytes: int) -> Response:
     return error_response(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -223,14 +229,17 @@ def _too_large(max_bytes: int) -> Response:
 
 def _sent_at_once(response: Response, scope: Message) -> bool:
     """Send a reply that is JSON and nothing else, if the server has a short way for those."""
-    extensions: Mapping[str, Callable[[Message, bytes], bool]] = scope.get("extensions", {})
+    extensions: Mapping[str, Callable[[Message, bytes, int | None], bool]]
+    extensions = scope.get("extensions", {})
     send_json = extensions.get(JSON_REPLY)
-    return send_json is not None and send_json(scope, response.body)
+    return send_json is not None and send_json(scope, response.body, response.version)
 
 
 async def _send(response: Response, send: Send) -> None:
     headers = list(response.headers)
     if response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-length", b"%d" % len(response.body)))
+    if response.version is not None:
+        headers.append((b"etag", b'"%d"' % response.version))
     await send({"type": "http.response.start", "status": int(response.status), "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
 from cloudstate_core.frontend import Deployment, Limits, Served
+from cloudstate_runtime.frontend.conditions import may_have_versions
 from cloudstate_runtime.frontend.http.codec import JsonCodec, MessageCodec
 from cloudstate_runtime.frontend.http.request import RequestReader
 from cloudstate_runtime.frontend.http.response import ReplyWriter
@@ -27,6 +28,7 @@ class Endpoint:
         reader: Makes the request message.
         writer: Writes the reply.
         is_streamed: Whether the method is streamed in any direction.
+        may_have_versions: Whether a version can be expected of what answers.
     """
 
     service: str
@@ -35,6 +37,7 @@ class Endpoint:
     reader: RequestReader
     writer: ReplyWriter
     is_streamed: bool
+    may_have_versions: bool
 
 
 def endpoints_of(served: Served, codec: JsonCodec, limits: Limits) -> RouteTable[Endpoint]:
@@ -69,6 +72,7 @@ def _endpoints(
                     binding, method.output_class, codec.bind(method.output_class, deployment.pool)
                 ),
                 method.client_streaming or method.server_streaming,
+                may_have_versions(method),
             ),
         )
 

@@ -32,12 +32,14 @@ class Response:
     Attributes:
         status: Such as 200.
         body: The body.
-        headers: All headers but the length of the body.
+        headers: All headers but the length of the body and the version.
+        version: Of the entity that has answered; None for none.
     """
 
     status: int
     body: bytes = b""
     headers: tuple[Header, ...] = ()
+    version: int | None = None
 
 
 def error_response(
@@ -75,6 +77,8 @@ def failure_response(failure: Failure) -> Response:
 
 
 def _http_status(refusal: Refusal) -> int:
+    if refusal.http_status is not None:
+        return refusal.http_status
     if refusal.status is Status.RESOURCE_EXHAUSTED and refusal.retry_after_s is None:
         # It will not get smaller by waiting.
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE

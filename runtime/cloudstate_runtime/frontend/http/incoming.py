@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from cloudstate_core.errors import LimitExceeded, MalformedRequest
 from cloudstate_core.metadata import Metadata
-from cloudstate_runtime.frontend.headers import is_passed_on
+from cloudstate_runtime.frontend.headers import CONDITION_HEADERS, is_passed_on
 
 __all__ = ["Headers", "decompressed"]
 
@@ -27,9 +27,11 @@ class Headers:
         content_encoding: How the body is packed, in lower case, if it is.
         content_length: How long the body is, if the client says so.
         expects_continue: Whether the client waits to be told to send its body.
+        conditions: Name in lower case and value of those that are conditions.
     """
 
     __slots__ = (
+        "conditions",
         "content_encoding",
         "content_length",
         "content_type",
@@ -43,6 +45,7 @@ class Headers:
         self.content_encoding = ""
         self.content_length: int | None = None
         self.expects_continue = False
+        self.conditions: tuple[tuple[str, str], ...] = ()
         entries = []
         for raw_name, raw_value in raw:
             name, lower, passes = _known(raw_name)
@@ -57,6 +60,8 @@ class Headers:
                 self.expects_continue = True
             if passes:
                 entries.append((name, value))
+            elif lower in CONDITION_HEADERS:
+                self.conditions += ((lower, value),)
         self.metadata = Metadata(entries)
 
 

@@ -20,11 +20,12 @@ from cloudstate_runtime.frontend.http.errors import error_response
 __all__ = ["JSON_REPLY", "BoundedHttpProtocol"]
 
 #: Key among the extensions of an ASGI scope for a function that sends a whole response, 200 with a
-#: body of JSON. It takes the scope and the body, and returns whether it did; if not, the response
-#: is to be sent as any other.
+#: body of JSON. It takes the scope, the body and the version of the entity, and returns whether it
+#: did; if not, the response is to be sent as any other.
 JSON_REPLY = "cloudstate.json_reply"
 
-_JSON_REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_JSON_REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
+_ETAG = b'etag: "%d"\r\n'
 
 #: Chunks of one byte take six bytes each on the wire, and nobody has a reason for worse.
 _MAX_WIRE_BYTES_PER_BODY_BYTE = 6
@@ -144,7 +145,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_message = False
         super().on_message_complete()
 
-    def _send_json(self, scope: object, body: bytes) -> bool:
+    def _send_json(self, scope: object, body: bytes, version: int | None) -> bool:
         """Send a reply in one piece, unless there is anything special about it."""
         cycle = self.cycle
         if (
@@ -157,7 +158,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        self.transport.write(_JSON_REPLY % (len(body), body))
+        etag = b"" if version is None else _ETAG % version
+        self.transport.write(_JSON_REPLY % (len(body), etag, body))
         cycle.message_event.set()
         cycle.on_response()
         return True
