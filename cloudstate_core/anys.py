@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any
@@ -33,9 +33,11 @@ __all__ = [
     "TypeResolver",
     "decode",
     "encode",
+    "encode_into",
     "encode_json",
     "encode_primitive",
     "message_class_in",
+    "pack_into",
     "pack_message",
     "type_name",
 ]
@@ -89,9 +91,10 @@ def message_class_in(pool: DescriptorPool) -> TypeResolver:
 _default_resolver = message_class_in(descriptor_pool.Default())
 
 
-# Asking a message for its name takes as long as writing a small one. There are as many classes as
-# an application has message types; one that is thrown away takes its entry with it.
-_type_urls: WeakKeyDictionary[type[Message], str] = WeakKeyDictionary()
+# By the identity of the message's class. Asking a message for its name takes as long as writing a
+# small one, and so does asking a weak dictionary. There are as many classes as an application has
+# message types; one that is thrown away takes its entry with it.
+_type_urls: dict[int, str] = {}
 
 
 def type_name(type_url: str) -> str:
@@ -101,11 +104,23 @@ def type_name(type_url: str) -> str:
 
 def pack_message(message: Message) -> Any:
     """Pack a protobuf message."""
+    packed = Any()
+    pack_into(packed, message)
+    return packed
+
+
+def pack_into(packed: Any, message: Message) -> None:
+    """Pack a protobuf message where its `Any` stands, which saves a copy."""
+    type_url = _type_urls.get(id(type(message)))
+    packed.type_url = type_url if type_url is not None else _remembered_type_url(message)
+    packed.value = message.SerializeToString(deterministic=True)
+
+
+def _remembered_type_url(message: Message) -> str:
     message_class = type(message)
-    type_url = _type_urls.get(message_class)
-    if type_url is None:
-        type_url = _type_urls[message_class] = MESSAGE_PREFIX + message.DESCRIPTOR.full_name
-    return Any(type_url=type_url, value=message.SerializeToString(deterministic=True))
+    type_url = _type_urls[id(message_class)] = MESSAGE_PREFIX + message.DESCRIPTOR.full_name
+    finalize(message_class, _type_urls.pop, id(message_class)).atexit = False
+    return type_url
 
 
 def encode(value: object) -> Any:
@@ -140,6 +155,18 @@ def encode(value: object) -> Any:
                 "expected a protobuf message, str, bytes, int, float, bool or Json, found "
                 f"{type(value).__name__}"
             )
+
+
+def encode_into(packed: Any, value: object) -> None:
+    """Pack what `encode` packs, where its `Any` stands.
+
+    Raises:
+        AnyError: If `value` is of another type or out of range. `packed` is as it was.
+    """
+    if isinstance(value, Message) and not isinstance(value, Any):
+        pack_into(packed, value)
+    else:
+        packed.CopyFrom(encode(value))
 
 
 def decode(packed: Any, resolve: TypeResolver = _default_resolver) -> Message | Primitive | Json:

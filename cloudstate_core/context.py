@@ -7,7 +7,7 @@ from typing import NoReturn, overload
 from google.protobuf.descriptor import ServiceDescriptor
 
 from cloudstate.entity_pb2 import ClientAction, Failure, Forward, SideEffect
-from cloudstate_core.anys import AnyError, encode
+from cloudstate_core.anys import AnyError, encode, encode_into
 from cloudstate_core.failure_code import with_code
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.status import Status
@@ -191,7 +191,7 @@ class CommandContext:
         if returned is None:
             raise AnyError("expected a reply or a forward, found None")
         action = ClientAction()
-        action.reply.payload.CopyFrom(encode(returned))
+        encode_into(action.reply.payload, returned)
         return action
 
     def finish(self) -> None:

@@ -45,23 +45,29 @@ class Handler:
     """A function and which of the offered values it takes.
 
     Attributes:
+        call: Calls the function with those of the values given that it asks for.
         function: As registered.
         is_async: Whether calling it gives an awaitable.
         where: Its name, file and line, for error messages.
     """
 
-    __slots__ = ("_pick", "function", "is_async", "where")
+    __slots__ = ("_indexes", "call", "function", "is_async", "where")
 
     def __init__(self, function: Callable[..., Any], indexes: tuple[int, ...]) -> None:
         """Keep the function and the positions of the values it takes, in its own order."""
         self.function = function
         self.is_async = is_async(function)
         self.where = describe(function)
-        self._pick = _picker(indexes)
+        self.call = _caller(function, indexes)
+        self._indexes = frozenset(indexes)
 
     def __call__(self, *values: object) -> Any:  # whatever the function returns
         """Call the function with those of `values` it asked for."""
-        return self.function(*self._pick(values))
+        return self.call(*values)
+
+    def takes(self, index: int) -> bool:
+        """Return whether the function asks for the value that stands at this place."""
+        return index in self._indexes
 
 
 def bind(function: Callable[..., Any], slots: Sequence[Slot]) -> Handler:
@@ -202,14 +208,19 @@ def _innermost(function: object) -> Any:
     return inspect.unwrap(_called(function))  # type: ignore[arg-type]  # anything will do
 
 
-def _picker(indexes: tuple[int, ...]) -> Callable[[tuple[object, ...]], tuple[object, ...]]:
+def _caller(function: Callable[..., Any], indexes: tuple[int, ...]) -> Callable[..., Any]:
+    # The short ones are written out: they are most, and picking values with anything else takes as
+    # long as a short handler does.
     match indexes:
         case ():
-            return lambda _: ()
+            return lambda *_: function()
         case (only,):
-            return lambda values: (values[only],)
+            return lambda *values: function(values[only])
+        case (first, second):
+            return lambda *values: function(values[first], values[second])
         case _:
-            return itemgetter(*indexes)
+            pick = itemgetter(*indexes)
+            return lambda *values: function(*pick(values))
 
 
 def _choices(slots: Sequence[Slot]) -> str:

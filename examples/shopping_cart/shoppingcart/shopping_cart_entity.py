@@ -65,9 +65,11 @@ def get_cart(state: CartState, _: GetShoppingCart) -> Cart:
 @entity.event_handler(domain.ItemAdded)
 def item_added(state: CartState, event: domain.ItemAdded) -> None:
     """Count an added product."""
-    product_id = event.item.productId
-    item = state.items.setdefault(product_id, LineItem(product_id=product_id, name=event.item.name))
-    item.quantity += event.item.quantity
+    added = event.item
+    item = state.items.get(added.productId)
+    if item is None:
+        item = state.items[added.productId] = LineItem(product_id=added.productId, name=added.name)
+    item.quantity += added.quantity
 
 
 @entity.event_handler(domain.ItemRemoved)

@@ -168,14 +168,13 @@ class EventSourcedEngine:
         return InitSent()
 
     async def _replay(self, after: int) -> Replayed | ReplyArrived:
-        sequence, send = after, self._stream.send
+        sequence = after
         while True:
             page = await self._host.store.events(
                 self._key, after=sequence, limit=REPLAY_PAGE_EVENTS
             )
             try:
-                for event in page:
-                    await send(_event_message(event))
+                await self._stream.send_all(map(_event_message, page))
             except UserFunctionUnavailable as gone:
                 return await self._last_words(gone)
             if page:
@@ -186,6 +185,7 @@ class EventSourcedEngine:
 
 def _event_message(event: StoredEvent) -> EventSourcedStreamIn:
     message = EventSourcedStreamIn()
-    message.event.sequence = event.sequence
-    message.event.payload.CopyFrom(event.payload)
+    sent = message.event  # looked up once, since that makes an object
+    sent.sequence = event.sequence
+    sent.payload.CopyFrom(event.payload)
     return message

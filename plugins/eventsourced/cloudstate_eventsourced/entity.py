@@ -225,13 +225,15 @@ class EventSourcedEntity(EntityDefinition):
         """
         return self._commands.find(name)
 
-    def apply(self, state: object, payload: Any, context: EventContext) -> object:
+    def apply(self, state: object, payload: Any, entity_id: str, sequence: int) -> object:
         """Return the state after an event: the same object, or what took its place.
 
         Raises:
             AnyError: If no event handler takes the type, or the bytes are not of it.
         """
-        return self._changed(state, self._events.find(payload.type_url), payload, context)
+        found = self._events.find(payload.type_url)
+        context = EventContext(entity_id, sequence) if found.asks_for_context else None
+        return self._changed(state, found, payload, context)
 
     def restore(self, state: object, payload: Any, context: SnapshotContext) -> object:
         """Return the state that a snapshot holds.
@@ -254,7 +256,7 @@ class EventSourcedEntity(EntityDefinition):
         return encode(taken)
 
     def _changed(self, state: object, found: ValueHandler, payload: Any, context: object) -> object:
-        returned = found.handler(found.read(payload), state, context)
+        returned = found.handler.call(found.read(payload), state, context)
         if returned is None:
             return state
         return self._initial_state.replaced(returned, found.handler.where)

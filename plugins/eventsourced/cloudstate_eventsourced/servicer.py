@@ -8,13 +8,10 @@ import structlog
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
-from cloudstate.entity_pb2 import Command
 from cloudstate_core.answering import answer
-from cloudstate_core.drive import Driver
 from cloudstate_core.links import Write
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_eventsourced.context import (
-    EventContext,
     EventSourcedCommandContext,
     SnapshotContext,
 )
@@ -25,7 +22,6 @@ from cloudstate_eventsourced.session import (
     End,
     EventSourcedSession,
     Input,
-    Instruction,
     OpenEntity,
     Raised,
     Returned,
@@ -58,33 +54,32 @@ class EventSourcedServicer:
         self.ended = False
         self._entities = entities
         self._write = write
-        self._driver: Driver[Input, Instruction] = Driver(
-            EventSourcedSession(snapshot_every_events), self._perform
-        )
+        self._session = EventSourcedSession(snapshot_every_events)
         self._entity: EventSourcedEntity
         self._service_name = self._entity_id = ""
         self._state: object = None
 
     async def receive(self, message: Message, /) -> None:
         """Take the next message from the runtime."""
-        await self._driver.run(message)  # type: ignore[arg-type]  # the link knows the class
+        # What a `Driver` does, but without a coroutine for what is done at once: a long history is
+        # replayed as fast as this loop is.
+        input_: Input | None = message  # type: ignore[assignment]  # the link knows the class
+        while input_ is not None:
+            instructions, input_ = self._session.receive(input_), None
+            for instruction in instructions:  # of which only the last one has a result
+                match instruction:
+                    case ApplyEvent() | OpenEntity() | TakeSnapshot():
+                        input_ = self._change(instruction)
+                    case CallHandler():
+                        input_ = await self._call(instruction)
+                    case Send(out):
+                        await self._write(out)
+                    case End():
+                        self.ended = True
 
     async def aclose(self) -> None:
         """Forget the state."""
         self._state = None
-
-    async def _perform(self, instruction: Instruction) -> Input | None:
-        match instruction:
-            case CallHandler(command, sequence):
-                return await self._call(command, sequence)
-            case Send(message):
-                await self._write(message)
-                return None
-            case End():
-                self.ended = True
-                return None
-            case _:
-                return self._change(instruction)
 
     def _change(self, instruction: OpenEntity | ApplyEvent | TakeSnapshot) -> Input | None:
         """Do what concerns the state alone, and never raise."""
@@ -111,22 +106,21 @@ class EventSourcedServicer:
             self._state = self._entity.restore(self._state, opening.snapshot, context)
 
     def _apply(self, payload: Any, sequence: int) -> object:
-        self._state = self._entity.apply(
-            self._state, payload, EventContext(self._entity_id, sequence)
-        )
+        self._state = self._entity.apply(self._state, payload, self._entity_id, sequence)
         return self._state
 
     def _take_snapshot(self, sequence: int) -> SnapshotTaken:
         context = SnapshotContext(self._entity_id, sequence)
         return SnapshotTaken(self._entity.take_snapshot(self._state, context))
 
-    async def _call(self, command: Command, sequence: int) -> Returned | Raised:
+    async def _call(self, call: CallHandler) -> Returned | Raised:
+        command = call.command
         context = EventSourcedCommandContext(
             entity_id=self._entity_id,
             service_name=self._service_name,
             command_name=command.name,
             command_id=command.id,
-            sequence=sequence,
+            sequence=call.sequence,
             state=self._state,
             apply=self._apply,
             metadata=Metadata.from_wire(command.metadata)

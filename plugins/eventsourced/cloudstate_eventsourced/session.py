@@ -16,7 +16,6 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, Command, Failure, SideEffect
 from cloudstate.event_sourced_pb2 import (
-    EventSourcedEvent,
     EventSourcedInit,
     EventSourcedReply,
     EventSourcedStreamIn,
@@ -177,7 +176,15 @@ class EventSourcedSession:
         # `WhichOneof` names the field that is set; the order is that of a long stream's messages.
         match self.state, message.WhichOneof("message"):
             case State.READY, "event":
-                return self._receive_event(message.event)
+                event = message.event
+                sequence = event.sequence
+                # Numbers may be missing, since a journal may give one up; they never go back.
+                if sequence <= self.sequence:
+                    return self._violation(
+                        0, f"expected an event after number {self.sequence}, found {sequence}"
+                    )
+                self.sequence = sequence
+                return [ApplyEvent(event.payload, sequence)]
             case State.READY, "command":
                 return self._receive_command(message.command)
             case State.NEW, "init":
@@ -203,15 +210,6 @@ class EventSourcedSession:
         self.sequence = init.snapshot.snapshot_sequence
         return [OpenEntity(init.service_name, init.entity_id, snapshot, self.sequence)]
 
-    def _receive_event(self, event: EventSourcedEvent) -> list[Instruction]:
-        # Numbers may be missing, since a journal may give one up; they never go back.
-        if event.sequence <= self.sequence:
-            return self._violation(
-                0, f"expected an event after number {self.sequence}, found {event.sequence}"
-            )
-        self.sequence = event.sequence
-        return [ApplyEvent(event.payload, event.sequence)]
-
     def _receive_command(self, command: Command) -> list[Instruction]:
         if command.entity_id != self._entity_id:
             return self._violation(
@@ -227,8 +225,11 @@ class EventSourcedSession:
             return self._answer_failure(returned)
         before, self.sequence = self.sequence, self.sequence + len(returned.events)
         reply = self._new_reply(returned.action)
-        reply.events.extend(returned.events)
-        reply.side_effects.extend(returned.side_effects)
+        # Looking up an empty field costs as much as filling one.
+        if returned.events:
+            reply.events.extend(returned.events)
+        if returned.side_effects:
+            reply.side_effects.extend(returned.side_effects)
         # A snapshot is due if the events of this command passed a multiple of the interval. It is
         # taken once, after all of them, so it may cover events beyond the multiple.
         if self._every > 0 and before // self._every != self.sequence // self._every:

@@ -32,6 +32,9 @@ PRIMITIVES: dict[type, tuple[str, ...]] = {
 
 Read = Callable[[Any], object]
 
+# Where the context stands among what a handler of a value can ask for; see `Slots.for_value`.
+_CONTEXT = 2
+
 
 class ValueHandler:
     """A handler and how to read the values it takes.
@@ -39,13 +42,15 @@ class ValueHandler:
     Attributes:
         handler: The function.
         read: Unpacks a value; raises AnyError if the bytes are not of the type.
+        asks_for_context: Whether the handler takes the context.
     """
 
-    __slots__ = ("handler", "read")
+    __slots__ = ("asks_for_context", "handler", "read")
 
     def __init__(self, handler: Handler, read: Read) -> None:
         """Keep both."""
         self.handler, self.read = handler, read
+        self.asks_for_context = handler.takes(_CONTEXT)
 
 
 class HandlersByType:

@@ -71,7 +71,7 @@ class GoesOnAfterAFailure(EventSourcedEngine):
         outcome = await super().handle(request)
         if outcome.restart:
             self._driver._machine.state = machine.State.IDLE
-            self._stream._conversation._driver._machine.state = session.State.READY
+            self._stream._conversation._session.state = session.State.READY
         return Outcome(outcome.action, outcome.side_effects)
 
 

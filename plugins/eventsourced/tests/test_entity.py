@@ -18,13 +18,12 @@ from cloudstate_core.context import CommandContext
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.metadata import Metadata
 from cloudstate_eventsourced.context import (
-    EventContext,
     EventSourcedCommandContext,
     SnapshotContext,
 )
 from cloudstate_eventsourced.entity import EventSourcedEntity
 
-AT_6 = EventContext("e", 6)
+AT_6 = ("e", 6)
 TO_6 = SnapshotContext("e", 6)
 ADDED = encode(LineAdded(line="b"))
 
@@ -163,7 +162,7 @@ def test_handlers_need_not_ask_for_anything() -> None:
     entity.snapshot()(lambda: "all")
 
     assert written(entity, Lines(), None, Metadata(), Notes()) == "written"
-    assert entity.apply(Notes(), ADDED, AT_6) == Notes(["new"])
+    assert entity.apply(Notes(), ADDED, *AT_6) == Notes(["new"])
     assert entity.take_snapshot(Notes(), TO_6) == encode("all")
 
 

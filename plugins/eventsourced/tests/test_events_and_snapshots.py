@@ -17,7 +17,7 @@ from cloudstate_eventsourced.context import (
 )
 from cloudstate_eventsourced.entity import EventSourcedEntity
 
-AT_6 = EventContext("e", 6)
+AT_6 = ("e", 6)
 TO_6 = SnapshotContext("e", 6)
 ADDED = encode(LineAdded(line="b"))
 
@@ -49,7 +49,7 @@ def test_an_event_handler_changes_the_state_it_is_given() -> None:
     def added(ctx: EventContext, event: LineAdded, state: Notes) -> None:
         state.lines.append(f"{event.line} {ctx.entity_id} {ctx.sequence}")
 
-    assert entity.apply(state, ADDED, AT_6) is state
+    assert entity.apply(state, ADDED, *AT_6) is state
     assert state == Notes(["a", "b e 6"])
 
 
@@ -58,14 +58,14 @@ def test_an_event_handler_may_put_an_empty_state_in_the_place_of_the_state(empty
     entity = declared(lambda: ["a"])
     entity.event_handler(LineAdded)(lambda: empty)
 
-    assert entity.apply(["a"], ADDED, AT_6) is empty
+    assert entity.apply(["a"], ADDED, *AT_6) is empty
 
 
 def test_none_leaves_the_state_as_it_is() -> None:
     entity = declared(lambda: ["a"])
     entity.event_handler(LineAdded)(lambda: None)
 
-    assert entity.apply("any", ADDED, AT_6) == "any"
+    assert entity.apply("any", ADDED, *AT_6) == "any"
 
 
 class Draft(TypedDict):
@@ -124,7 +124,7 @@ def test_a_state_of_any_type_can_be_replaced(
     entity = declared(init)
     entity.event_handler(LineAdded)(lambda: replacement)
 
-    assert entity.apply(init(), ADDED, AT_6) is replacement
+    assert entity.apply(init(), ADDED, *AT_6) is replacement
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_is_no_state_is_refused_and_the_handler_named(
     with pytest.raises(
         AnyError, match=rf"<lambda> \(.*test_events_and_snapshots\.py:\d+\): .*{expected}$"
     ):
-        entity.apply(None, ADDED, AT_6)
+        entity.apply(None, ADDED, *AT_6)
 
 
 async def later(state: Notes) -> None: ...
@@ -158,7 +158,7 @@ def test_an_event_handler_that_hides_that_it_is_async_is_found_out_by_its_result
     entity.event_handler(LineAdded)(lambda: coroutine)
 
     with pytest.raises(AnyError, match="a new state, found coroutine"):
-        entity.apply(None, ADDED, AT_6)
+        entity.apply(None, ADDED, *AT_6)
     coroutine.close()
 
 
@@ -191,18 +191,18 @@ def test_an_event_may_be_a_message_a_primitive_or_json(
     entity.event_handler(event_type)(keep)
 
     for _ in range(2):  # the second time the handler is known by the whole type URL
-        entity.apply(Notes(), value, AT_6)
+        entity.apply(Notes(), value, *AT_6)
     assert got == [seen, seen]
 
 
 def test_the_names_of_json_events_do_not_pile_up_in_memory() -> None:
     entity = declared()
     entity.event_handler(Json)(lambda: None)
-    entity.apply(Notes(), encode(Json("first", 1)), AT_6)
+    entity.apply(Notes(), encode(Json("first", 1)), *AT_6)
     before = len(entity._events._by_name)
 
     for number in range(100):
-        entity.apply(Notes(), encode(Json(f"name{number}", 1)), AT_6)
+        entity.apply(Notes(), encode(Json(f"name{number}", 1)), *AT_6)
     assert len(entity._events._by_name) == before
 
 
@@ -222,7 +222,7 @@ def test_each_event_goes_to_the_handler_of_its_type() -> None:
         got.append(("flag", event))
 
     for value in ("1", 1, True):
-        entity.apply(Notes(), encode(value), AT_6)
+        entity.apply(Notes(), encode(value), *AT_6)
     assert got == [("text", "1"), ("number", 1), ("flag", True)]
 
 
@@ -234,7 +234,7 @@ def test_an_event_that_nothing_handles_is_an_error_that_says_what_to_do(payload:
     entity.event_handler(LineAdded)(lambda: None)
 
     with pytest.raises(AnyError, match=r"no event handler for .*: add @entity\.event_handler for"):
-        entity.apply(Notes(), payload, AT_6)
+        entity.apply(Notes(), payload, *AT_6)
 
 
 def test_an_event_whose_bytes_are_not_of_its_type_is_an_error() -> None:
@@ -242,7 +242,7 @@ def test_an_event_whose_bytes_are_not_of_its_type_is_an_error() -> None:
     entity.event_handler(LineAdded)(lambda: None)
 
     with pytest.raises(AnyError, match=r"not a valid 'notebook\.LineAdded'"):
-        entity.apply(Notes(), Any(type_url=ADDED.type_url, value=b"\xff"), AT_6)
+        entity.apply(Notes(), Any(type_url=ADDED.type_url, value=b"\xff"), *AT_6)
 
 
 # --- Where two things have one type --------------------------------------------------
@@ -262,7 +262,7 @@ def test_a_state_of_text_can_have_events_and_snapshots_of_text() -> None:
     entity.snapshot()(one_text)
     entity.snapshot_handler()(one_text)
 
-    assert entity.apply("a", encode("b"), AT_6) == "ab"
+    assert entity.apply("a", encode("b"), *AT_6) == "ab"
     assert entity.take_snapshot("ab", TO_6) == encode("ab")
     assert entity.restore("", encode("ab"), TO_6) == "ab"
 
@@ -271,7 +271,7 @@ def test_one_text_alone_is_the_event_and_not_the_state() -> None:
     entity = declared(str)
     entity.event_handler(str)(one_text)
 
-    assert entity.apply("a", encode("b"), AT_6) == "b"
+    assert entity.apply("a", encode("b"), *AT_6) == "b"
 
 
 def text_and_snapshot(state: str, stored: AllLines) -> str:
@@ -312,7 +312,7 @@ def test_a_message_can_be_the_state_and_its_own_snapshot(restore: Callable[..., 
     entity.snapshot()(lambda: state)
     entity.snapshot_handler()(restore)
 
-    assert entity.apply(state, ADDED, AT_6) is state
+    assert entity.apply(state, ADDED, *AT_6) is state
     assert entity.take_snapshot(state, TO_6) == encode(AllLines(lines=["a", "b"]))
     assert entity.restore(AllLines(), encode(AllLines(lines=["c"])), TO_6) == AllLines(lines=["c"])
 

@@ -36,6 +36,13 @@ async def test_messages_may_be_sent_ahead(function: Function) -> None:
         assert [(await stream.receive()).value for _ in range(5)] == list("01234")
 
 
+async def test_many_messages_are_sent_at_once(function: Function) -> None:
+    async with stream_to(function) as stream:
+        await stream.send_all(map(text, "01234"))
+
+        assert [(await stream.receive()).value for _ in range(5)] == list("01234")
+
+
 async def test_nothing_is_unasked_between_two_questions(function: Function) -> None:
     async with stream_to(function) as stream:
         assert not stream.unasked()

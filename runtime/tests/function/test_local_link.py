@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -268,3 +268,84 @@ async def test_a_function_of_this_process_is_never_lost(link: LocalLink) -> None
     assert not losing.done()
     losing.cancel()
     await asyncio.wait((losing,))
+
+
+# --- Many at once --------------------------------------------------------------------
+
+
+async def test_many_messages_are_sent_at_once_and_cost_no_timer(
+    link: LocalLink, function: Function, clock: ManualClock
+) -> None:
+    async with opened(link) as stream:
+        await stream.send_all(map(text, "abc"))
+
+        assert [(await stream.receive()).value for _ in "abc"] == ["a", "b", "c"]
+    assert clock._set_so_far == 0
+
+
+async def test_no_message_is_made_after_the_user_function_has_ended(
+    link: LocalLink, function: Function
+) -> None:
+    made, taken = [], []
+
+    async def end_at_b(talk: Talk, message: StringValue) -> None:
+        taken.append(message.value)
+        talk.ended = message.value == "b"
+
+    def made_when_sent() -> Iterator[StringValue]:
+        for value in "abcd":
+            made.append(value)
+            yield text(value)
+
+    function.handle = end_at_b
+    async with opened(link) as stream:
+        with pytest.raises(UserFunctionUnavailable, match=TERMINATION):
+            await stream.send_all(made_when_sent())
+    assert taken == ["a", "b"]
+    assert made == ["a", "b", "c"]
+
+
+async def test_what_raises_in_the_middle_breaks_the_stream(
+    link: LocalLink, function: Function
+) -> None:
+    taken = []
+
+    async def fail_at_b(talk: Talk, message: StringValue) -> None:
+        taken.append(message.value)
+        if message.value == "b":
+            raise TimeoutError("of its own")
+
+    function.handle = fail_at_b
+    async with opened(link) as stream:
+        with pytest.raises(UserFunctionUnavailable, match=TERMINATION) as raised:
+            await stream.send_all(map(text, "abcd"))
+        assert raised.value.detail == "TimeoutError: of its own"
+        with pytest.raises(UserFunctionUnavailable, match=TERMINATION):
+            await stream.send(text("e"))
+    assert taken == ["a", "b"]
+
+
+async def test_each_of_many_messages_has_the_whole_time(
+    link: LocalLink, function: Function, clock: ManualClock
+) -> None:
+    gates = {value: asyncio.Event() for value in "abc"}
+
+    async def wait(_: Talk, message: StringValue) -> None:
+        await gates[message.value].wait()
+
+    function.handle = wait
+    async with opened(link) as stream:
+        sending = asyncio.create_task(stream.send_all(map(text, "abc")))
+        for value in "ab":
+            await settled()
+            await clock.advance(6.9)
+            gates[value].set()
+        await settled()
+        await clock.advance(6.9)
+        assert not sending.done()
+
+        await clock.advance(0.2)
+
+        with pytest.raises(UserFunctionUnavailable, match=TERMINATION) as raised:
+            await sending
+        assert raised.value.detail == "the user function takes no message for 7 s"
