@@ -46,7 +46,7 @@ from cloudstate_core.instrument import Instrument
 from cloudstate_core.links import FunctionLink, ProtocolMethod
 from cloudstate_core.store import EntityKey, StateStore, Write
 
-__all__ = ["Engine", "EntityKind", "RuntimeHost"]
+__all__ = ["Engine", "EntityKind", "RuntimeHost", "VersionedEngine", "version_of"]
 
 
 class Engine(Protocol):
@@ -84,6 +84,28 @@ class Engine(Protocol):
         Called once, also if `open` has failed, and after a command that was cancelled.
         """
         ...
+
+
+class VersionedEngine(Engine, Protocol):
+    """An engine whose entity has versions: a number that every change makes larger.
+
+    Callers may then make a command depend on the version they know. The engine also puts the
+    version after each command into its `Outcome`.
+
+    Attributes:
+        version: Of the entity's state, from `open` on.
+    """
+
+    @property
+    def version(self) -> int:
+        """Return the version."""
+        ...
+
+
+def version_of(engine: Engine) -> int | None:
+    """Return the version of an open engine's entity; None if its kind has no versions."""
+    version: int | None = getattr(engine, "version", None)
+    return version
 
 
 class RuntimeHost(Protocol):

@@ -12,6 +12,7 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import (
     CloudstateError,
+    ConditionFailed,
     DeadlineExceeded,
     LimitExceeded,
     RevisionConflict,
@@ -23,6 +24,7 @@ from cloudstate_core.errors import (
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
+from cloudstate_runtime.activation.conditions import Recall, check_version
 
 __all__ = ["Activation", "Home"]
 
@@ -48,12 +50,14 @@ class Home(Protocol):
         clock: The time.
         instrument: Where to say what happens.
         max_waiting_commands: How many commands may wait.
+        recall: Finds the answers to commands that were carried out before.
     """
 
     entity: DeployedEntity
     clock: Clock
     instrument: Instrument
     max_waiting_commands: int
+    recall: Recall
 
     def start(self, entity_id: str) -> Engine:
         """Make an engine."""
@@ -98,6 +102,8 @@ class Activation:
             LimitExceeded: Too many wait already; nothing was begun.
             DeadlineExceeded: The request's time was over before its turn came, or the user function
                 took too long.
+            ConditionFailed: What the caller made the command depend on does not hold; nothing was
+                begun.
             CloudstateError: Whatever went wrong with the command.
         """
         waiting = self._waiting
@@ -165,6 +171,9 @@ class Activation:
             return
         try:
             outcome = await self._carry_out(request)
+        except ConditionFailed as failed:
+            _fail(future, failed)  # nothing was begun, so the entity is what it was
+            return
         except Exception as error:
             self._crash(error, future)
             return
@@ -183,16 +192,25 @@ class Activation:
             await self._restart()
 
     async def _carry_out(self, request: Request) -> Outcome:
-        engine = await self._usable_engine()
         try:
-            return await engine.handle(request)
+            return await self._attempt(request)
         except (SequenceConflict, RevisionConflict) as conflict:
             # Somebody else wrote first, so this engine's memory is old. Once more, from the store;
             # a second lost race is the caller's to know.
             log.info("lost_write_race", entity_id=self.entity_id, reason=str(conflict))
             self._drop_engine()
-            engine = await self._usable_engine()
-            return await engine.handle(request)
+            return await self._attempt(request)
+
+    async def _attempt(self, request: Request) -> Outcome:
+        if request.conditions is None:
+            return await (await self._usable_engine()).handle(request)
+        # Before the version: who sends a command again that has changed it meets another one.
+        before = await self._home.recall.outcome(self.entity_id, request)
+        if before is not None:
+            return before
+        engine = await self._usable_engine()
+        check_version(self.entity_id, request, engine)
+        return await engine.handle(request)
 
     async def _usable_engine(self) -> Engine:
         engine = self._engine

@@ -14,7 +14,9 @@ from cloudstate_core.errors import LimitExceeded, Stopping, UnknownService
 from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
+from cloudstate_core.store import StateStore
 from cloudstate_runtime.activation.activation import Activation
+from cloudstate_runtime.activation.conditions import Recall
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.passivation import IdleEntities
 from cloudstate_runtime.function.bounded import bounded
@@ -49,6 +51,7 @@ class Region:
         max_waiting_commands: How many commands may wait at one entity.
         start: Makes an engine for an entity id.
         report: Tells the user function's author what is wrong.
+        recall: Finds the answers to commands that were carried out before.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Region:
         entity: DeployedEntity,
         start: Callable[[str], Engine],
         report: Callable[[str], None],
+        store: StateStore,
         clock: Clock,
         instrument: Instrument,
         *,
@@ -71,6 +75,7 @@ class Region:
         self.max_waiting_commands = max_waiting_commands
         self.start = start
         self.report = report
+        self.recall = Recall(store, entity.persistence_id)
         self._passes_metadata = passes_metadata
         self._max_active_entities = max_active_entities
         self._read_id = {

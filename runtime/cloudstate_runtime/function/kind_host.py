@@ -56,6 +56,7 @@ class KindHost:
             entity,
             start,
             self.reports.send,
+            self.store,
             self.clock,
             self.instrument,
             passes_metadata=self.settings.passes_command_metadata(entity.service_name),

@@ -27,6 +27,7 @@ from cloudstate_core.errors import (
 )
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
+from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
@@ -69,6 +70,7 @@ async def opened(
         entity,
         engines.start,
         reports.append,
+        MemoryStore(clock),
         clock,
         notes,
         passes_metadata=passes_metadata,
@@ -428,6 +430,7 @@ async def test_several_regions_share_one_grace() -> None:
             ORDERS,
             engines.start,
             print,
+            MemoryStore(clock),
             clock,
             Notes(),
             passes_metadata=False,

@@ -8,6 +8,7 @@ import tracemalloc
 from runtime_doubles.engines import ORDERS, order
 
 from cloudstate_core.instrument import Instrument
+from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.activation.activation import Activation
 from cloudstate_runtime.activation.grace import Grace
@@ -47,6 +48,7 @@ async def test_fifty_thousand_activations_and_passivations_leave_nothing_behind(
         ORDERS,
         lambda _: ForgetfulEngine(),
         print,
+        MemoryStore(clock),
         clock,
         Instrument(),
         passes_metadata=False,

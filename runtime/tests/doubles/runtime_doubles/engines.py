@@ -13,7 +13,10 @@ from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
+from cloudstate_core.stores.memory import MemoryStore
+from cloudstate_core.testing import FaultyStore
 from cloudstate_runtime.activation.activation import Activation
+from cloudstate_runtime.activation.conditions import Recall
 from runtime_doubles.deployed import orders_entity
 
 ORDERS = orders_entity()
@@ -165,6 +168,8 @@ class FakeHome:
         self.retired: list[FakeEngine] = []
         self.idle: list[str] = []
         self.reports: list[str] = []
+        self.store = FaultyStore(MemoryStore(clock), fail_at=None)
+        self.recall = Recall(self.store, ORDERS.persistence_id)
 
     def start(self, entity_id: str) -> FakeEngine:
         return self.engines.start(entity_id)
