@@ -12,6 +12,7 @@ from google.protobuf.any_pb2 import Any
 from bench.embedded import SERVICE, add_item, embedded_cart
 from bench.figures import Figure
 from cloudstate_core.handler import CommandHandler, Request
+from cloudstate_core.host.event_loop import spare_what_stays
 from cloudstate_core.store import AppendEvents, Commit, EntityKey, StateStore
 from cloudstate_runtime.cli.process import THREAD_SWITCH_INTERVAL_S
 
@@ -27,6 +28,7 @@ def measure() -> list[Figure]:
     """Measure with every commit on disk, and once in memory to see what the disk costs."""
     # As `cloudstate run` does for its process.
     sys.setswitchinterval(THREAD_SWITCH_INTERVAL_S)
+    spare_what_stays()
     return uvloop.run(_measure())
 
 

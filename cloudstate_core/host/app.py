@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from cloudstate_core.host.event_loop import run_in_fastest_loop
+from cloudstate_core.host.event_loop import run_in_fastest_loop, spare_what_stays
 from cloudstate_core.host.server import HostServer, open_server
 from cloudstate_core.host.stop_signals import drain_unless_cut_off, stop_signals
 from cloudstate_core.host.user_function import UserFunction
@@ -53,6 +53,7 @@ async def serve(
         signals = stack.enter_context(stop_signals())
         server = await stack.enter_async_context(open_server(function, settings))
         on_ready(server)
+        spare_what_stays()
         await signals.drain.wait()
         _log.info("draining", streams=len(server.streams), grace_s=settings.drain_grace_s)
         await drain_unless_cut_off(server.drain, settings.drain_grace_s, signals)

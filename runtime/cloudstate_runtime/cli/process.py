@@ -12,7 +12,7 @@ import click
 
 from cloudstate_core.cli.setup import Setup
 from cloudstate_core.clock import Clock
-from cloudstate_core.host.event_loop import run_in_fastest_loop
+from cloudstate_core.host.event_loop import run_in_fastest_loop, spare_what_stays
 from cloudstate_core.host.workers import Workers, leave_stuck_workers_behind
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.settings import HostSettings
@@ -68,8 +68,13 @@ async def open_and_serve(
         await serve(
             node,
             runtime_settings.drain_grace_s,
-            lambda ready: click.echo(welcome(ready, setup, where)),
+            lambda ready: _begin(welcome(ready, setup, where)),
         )
+
+
+def _begin(words: str) -> None:
+    click.echo(words)
+    spare_what_stays()
 
 
 def welcome(node: Node, setup: Setup, where: str) -> str:
