@@ -79,10 +79,14 @@ class EventSourcedEngine:
         self._key = EntityKey(entity.persistence_id, entity_id)
         self._host = host
         self._stream = host.link.open_stream(HANDLE)
-        self._driver: Driver[Input, Instruction] = Driver(
-            EventSourcedMachine(entity_id, output_type_urls), self._perform
-        )
+        self._machine = EventSourcedMachine(entity_id, output_type_urls)
+        self._driver: Driver[Input, Instruction] = Driver(self._machine, self._perform)
         self._outcome: Outcome | None = None
+
+    @property
+    def version(self) -> int:
+        """Return the sequence of the last event."""
+        return self._machine.sequence
 
     async def open(self) -> None:
         """Bring the user function to the state that the store holds."""
@@ -114,7 +118,7 @@ class EventSourcedEngine:
                 await self._append(instruction)
                 return Appended()
             case Answer(action, side_effects, restart):
-                self._outcome = Outcome(action, side_effects, restart)
+                self._outcome = Outcome(action, side_effects, restart, self.version)
                 return None
             case LoadSnapshot():
                 return await self._load_snapshot()

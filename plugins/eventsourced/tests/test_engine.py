@@ -230,7 +230,7 @@ async def test_a_reply_without_events_is_the_outcome_and_nothing_is_stored(bench
     effect = SideEffect(service_name="other", command_name="Do")
     bench.stream.answers = [reply(side_effects=[effect], snapshot=SNAPSHOT)]
 
-    assert await bench.engine.handle(WRITE) == Outcome(REPLY, [effect])
+    assert await bench.engine.handle(WRITE) == Outcome(REPLY, [effect], version=0)
     assert bench.store.commits == []
     (message,) = bench.stream.sent
     assert (message.command.entity_id, message.command.id) == ("e", 1)
@@ -241,13 +241,23 @@ async def test_events_and_snapshot_are_one_commit_under_the_epoch(bench: Bench) 
     await (await bench.stored(A)).opened()
     bench.stream.answers = [reply([B, C], snapshot=SNAPSHOT)]
 
-    assert await bench.engine.handle(WRITE) == Outcome(REPLY, [])
+    assert await bench.engine.handle(WRITE) == Outcome(REPLY, [], version=3)
+    assert bench.engine.version == 3
     (commit,) = bench.store.commits
     assert (commit.key, commit.epoch) == (KEY, 7)
     append, put = commit.writes
     assert isinstance(append, AppendEvents)
     assert (append.expected_sequence, list(append.events)) == (1, [B, C])
     assert put == PutSnapshot(3, SNAPSHOT)
+
+
+async def test_the_version_is_the_sequence_of_the_last_event(bench: Bench) -> None:
+    await (await bench.stored(A, B)).opened()
+    assert bench.engine.version == 2
+
+    bench.stream.answers = [reply(), reply([C], command_id=2)]
+    assert (await bench.engine.handle(WRITE)).version == 2
+    assert (await bench.engine.handle(WRITE)).version == bench.engine.version == 3
 
 
 async def test_the_outcome_comes_after_the_commit(bench: Bench) -> None:
@@ -275,7 +285,7 @@ async def test_a_restart_is_passed_on(bench: Bench) -> None:
     action = ClientAction(failure=Failure(command_id=1, description="no", restart=True))
     bench.stream.answers = [reply(client_action=action)]
 
-    assert await bench.engine.handle(WRITE) == Outcome(action, [], restart=True)
+    assert await bench.engine.handle(WRITE) == Outcome(action, [], restart=True, version=0)
 
 
 async def test_a_reply_that_does_not_come_in_time_is_a_deadline(bench: Bench) -> None:
