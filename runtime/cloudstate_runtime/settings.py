@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cloudstate_core.settings import Between, Env
+from cloudstate_core.store import KEEP_REPLIES, KEEP_REPLIES_S
 
 __all__ = ["ALL_SERVICES", "RuntimeSettings"]
 
@@ -52,6 +53,9 @@ class RuntimeSettings:
         max_request_bytes: Largest request message of a client.
         command_metadata_services: Full names of the services whose entities get the headers of
             their clients; "*" stands for all. The others get none, as the protocol has it.
+        keep_replies_s: For how long the answer to a command with an idempotency key is kept, in
+            seconds. A command that is sent again after that is carried out again.
+        max_kept_replies: How many such answers are kept of one entity: the newest.
     """
 
     host: str = "127.0.0.1"
@@ -78,6 +82,8 @@ class RuntimeSettings:
     stream_close_timeout_s: Annotated[float, Between(0.01, 3600)] = 2.0
     max_request_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 4 * _MIB
     command_metadata_services: tuple[str, ...] = ()
+    keep_replies_s: Annotated[float, Between(0.01, 366 * 86_400)] = KEEP_REPLIES_S
+    max_kept_replies: Annotated[int, Between(1, 10_000_000)] = KEEP_REPLIES
 
     def __post_init__(self) -> None:
         """Refuse what cannot be the name of a service.

@@ -15,6 +15,7 @@ from cloudstate_core.links import FunctionLink
 from cloudstate_core.store import Commit, EntityKey, StateStore, Write
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
+from cloudstate_runtime.durable.remembered import Memory
 from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.settings import RuntimeSettings
 
@@ -28,6 +29,7 @@ class KindHost:
     Attributes:
         grace: How long commands that run may take when their service is closed. Each deployment
             has its own.
+        memory: How answers are remembered.
     """
 
     link: FunctionLink
@@ -39,9 +41,11 @@ class KindHost:
     settings: RuntimeSettings
     relay_timeout_s: float
     grace: Grace = field(init=False)
+    memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
         """Give the first deployment its grace."""
+        self.memory = Memory(self.settings.keep_replies_s, self.settings.max_kept_replies)
         self.grace = self.new_grace()
 
     def new_grace(self) -> Grace:
@@ -70,7 +74,9 @@ class KindHost:
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
     ) -> Outcome:
         """Make everything that one command changes durable, in one commit, or nothing."""
-        del request
+        remembered = self.memory.write_of(request, outcome)
+        if remembered is not None:
+            writes = (*writes, remembered)
         if writes:
             await self.store.commit(Commit(key, self.epoch, tuple(writes)))
         return outcome
