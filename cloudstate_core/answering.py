@@ -10,8 +10,9 @@ from google.protobuf.any_pb2 import Any
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.command_methods import CommandMethod
 from cloudstate_core.context import CommandContext, CommandFailed
+from cloudstate_core.errors import AskFailed
 
-__all__ = ["answer"]
+__all__ = ["answer", "call_handler"]
 
 
 async def answer(
@@ -33,8 +34,9 @@ async def answer(
             the reply's.
         Exception: Whatever the handler raises. What the context collected must then be dropped.
     """
+    context.declared_targets = method.declared_targets
     try:
-        returned = await _returned(method, method.read(payload), context, own)
+        returned = await call_handler(method, method.read(payload), context, *own)
         if context.forwarded is None and context.failure is None:
             returned = method.reply(returned)
         return context.client_action(returned)
@@ -42,9 +44,22 @@ async def answer(
         context.finish()
 
 
-async def _returned(
-    method: CommandMethod, message: object, context: CommandContext, own: tuple[object, ...]
+async def call_handler(
+    method: CommandMethod, message: object, context: CommandContext, *own: object
 ) -> object:
+    """Return what a handler returns, in the loop or in a thread; None if it has failed on purpose.
+
+    The failure is then in the context.
+
+    Args:
+        method: Which command.
+        message: The command's message, or what stands for it.
+        context: What the handler is given to answer with.
+        own: The values of the kind's own slots, in order.
+
+    Raises:
+        Exception: Whatever the handler raises.
+    """
     handler = method.handler
     try:
         if method.blocking:
@@ -58,6 +73,9 @@ async def _returned(
     except CommandFailed:
         if context.failure is None:
             raise  # it is not from this context
+        return None
+    except AskFailed as error:
+        context.fail_as(error)
         return None
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

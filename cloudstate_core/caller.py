@@ -6,11 +6,18 @@ from typing import Protocol
 
 from google.protobuf.any_pb2 import Any
 
-from cloudstate_core.errors import RoutingError
+from cloudstate_core.errors import AskFailed
+from cloudstate_core.handler import Hop
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
+from cloudstate_core.status import Status
 from cloudstate_core.value import value
 
-__all__ = ["Ask", "Caller", "LateCaller"]
+__all__ = ["DEFAULT_ASK_TIMEOUT_S", "Ask", "Caller", "LateCaller"]
+
+#: How long an answer may take if the asking handler does not say, in seconds.
+DEFAULT_ASK_TIMEOUT_S = 10.0
+
+_NOBODY = Hop("", "", "ask")
 
 
 @value
@@ -27,6 +34,7 @@ class Ask:
             asking one last; each as service, "/" and entity id.
         command_key: A name under which the command is carried out once, however often it is sent;
             empty for none.
+        hop: Who asks.
     """
 
     service: str
@@ -36,6 +44,7 @@ class Ask:
     metadata: Metadata = EMPTY_METADATA
     waiting: tuple[str, ...] = ()
     command_key: str = ""
+    hop: Hop = _NOBODY
 
 
 class Caller(Protocol):
@@ -45,8 +54,7 @@ class Caller(Protocol):
         """Send a command and return the reply's message, packed.
 
         Raises:
-            CommandRefused: The command was answered with a failure.
-            CloudstateError: Whatever went wrong on the way.
+            AskFailed: There was no reply; its `code` says why.
         """
         ...
 
@@ -65,8 +73,9 @@ class LateCaller:
     async def ask(self, ask: Ask) -> Any:
         """Send a command and return the reply's message; see `Caller.ask`."""
         if self._caller is None:
-            raise RoutingError(
+            raise AskFailed(
                 f"cannot ask {ask.service}.{ask.command}: the user function is not connected to a "
-                "runtime"
+                "runtime",
+                code=Status.UNAVAILABLE,
             )
         return await self._caller.ask(ask)

@@ -6,8 +6,9 @@ for beside the command, and this table does the rest. `cloudstate_core.answering
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any as AnyType
+from typing import ClassVar
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -21,6 +22,7 @@ from cloudstate_core.context import CommandContext
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.injection import Handler, Slot, bind, describe, same_type
 from cloudstate_core.metadata import Metadata
+from cloudstate_core.targets import Target, target_of
 
 __all__ = ["CommandMethod", "CommandMethods"]
 
@@ -36,10 +38,23 @@ class CommandMethod:
         handler: The function; takes the command, its context, its metadata and the kind's own
             values, in this order and as far as it asks.
         blocking: Whether it must run in a thread, so that others are not held up.
+        targets: The commands that the handler says it calls; None if it does not say.
+        declared_targets: Their names, as "service.command".
     """
 
-    def __init__(self, descriptor: MethodDescriptor, handler: Handler, *, blocking: bool) -> None:
+    def __init__(
+        self,
+        descriptor: MethodDescriptor,
+        handler: Handler,
+        *,
+        blocking: bool,
+        targets: tuple[Target, ...] | None = None,
+    ) -> None:
         """Keep the parts."""
+        self.targets = targets
+        self.declared_targets = (
+            None if targets is None else frozenset(target.name for target in targets)
+        )
         self.name = str(descriptor.name)
         self.handler = handler
         self.blocking = blocking
@@ -101,8 +116,27 @@ def _type_of(value: object) -> str:
     return type(value).__name__
 
 
+def _targets(handler: Handler, calls: Sequence[object]) -> tuple[Target, ...]:
+    try:
+        return tuple(
+            target_of(*each) if isinstance(each, tuple) else target_of(each) for each in calls
+        )
+    except AnyError as error:
+        raise RegistrationError(f"{handler.where}: calls: {error}") from error
+
+
 class CommandMethods:
-    """The handlers of one service by the method's name."""
+    """The handlers of one service by the method's name.
+
+    A kind whose methods stream derives from this class.
+
+    Attributes:
+        method_class: What a method with its handler is made of.
+        handlers_may_yield: Whether a handler may be a generator.
+    """
+
+    method_class: ClassVar[type[CommandMethod]] = CommandMethod
+    handlers_may_yield: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -124,13 +158,23 @@ class CommandMethods:
         self._descriptors = {str(method.name): method for method in service.methods}
         self._methods: dict[str, CommandMethod] = {}
 
-    def add(self, name: str, function: Callable[..., AnyType], *, blocking: bool = False) -> None:
+    def add(
+        self,
+        name: str,
+        function: Callable[..., AnyType],
+        *,
+        blocking: bool = False,
+        calls: Sequence[object] | None = None,
+    ) -> None:
         """Let a function serve the method `name`.
 
         Args:
             name: Bare name of the method.
             function: The handler, with annotated parameters.
             blocking: Run a plain function in a thread, because it waits for something.
+            calls: The commands that the function forwards to, asks, or has called as effects, each
+                as `cloudstate_core.targets.target_of` takes them; checked at start. None leaves it
+                open.
 
         Raises:
             RegistrationError: If there is no such method, it has a handler, or the function asks
@@ -147,10 +191,19 @@ class CommandMethods:
                 f"{describe(function)}: command {name!r} is handled already by "
                 f"{self._methods[name].handler.where}"
             )
-        handler = bind(function, self._slots(descriptor))
+        handler = bind(function, self.slots(descriptor), may_yield=self.handlers_may_yield)
         if blocking and handler.is_async:
             raise RegistrationError(f"{handler.where}: an async function must not be blocking")
-        self._methods[name] = CommandMethod(descriptor, handler, blocking=blocking)
+        targets = None if calls is None else _targets(handler, calls)
+        self._methods[name] = self.method_class(
+            descriptor, handler, blocking=blocking, targets=targets
+        )
+
+    def declared_calls(self) -> Iterator[tuple[str, Target]]:
+        """Yield each command that a handler says it calls, after where the handler is."""
+        for method in self._methods.values():
+            for target in method.targets or ():
+                yield method.handler.where, target
 
     def find(self, name: str) -> CommandMethod:
         """Return the method of that name.
@@ -202,7 +255,8 @@ class CommandMethods:
                     f"{self._service}.{name}: an entity of this kind cannot stream"
                 )
 
-    def _slots(self, method: MethodDescriptor) -> tuple[Slot, ...]:
+    def slots(self, method: MethodDescriptor) -> tuple[Slot, ...]:
+        """Return what the handler of a method can ask for: the command first, then the rest."""
         input_class = GetMessageClass(method.input_type)
 
         def is_command(annotation: object) -> bool:

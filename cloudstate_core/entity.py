@@ -7,7 +7,7 @@ protocol's `Entity` and `FileDescriptorSet`; `DeployedEntity` is what the runtim
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.protobuf.message import Message
 
 from cloudstate_core.errors import RegistrationError
+from cloudstate_core.targets import Target
 
 __all__ = ["DeployedEntity", "DeployedMethod", "EntityDefinition"]
 
@@ -59,6 +60,13 @@ class EntityDefinition(ABC):
         self.file_descriptors = tuple(file_descriptors)
         self.persistence_id = persistence_id or str(service.full_name)
         self.passivation_timeout_s = passivation_timeout_s
+
+    def declared_calls(self) -> Iterable[tuple[str, Target]]:
+        """Return each command that a handler says it calls, after where the handler is.
+
+        They are checked when the user function is put together. The default says nothing.
+        """
+        return ()
 
     @abstractmethod
     def validate(self) -> None:

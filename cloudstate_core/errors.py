@@ -19,7 +19,8 @@
             * NoVersions           entities of that service have no versions to compare
             * KeyReused            the key was that of another command before
     * RoutingError                 the application author: a forward or effect goes nowhere
-    * CommandRefused               the asking handler: what it asked was answered with a failure
+        * CallCycle                an entity waits for an answer that waits for the entity
+    * AskFailed                    the asking handler: what it asked was not answered with a reply
     * StoreError                   nobody yet: retry, or look at the backend
         * SequenceConflict         another writer appended first; nothing was written
         * RevisionConflict         another writer changed the value first; nothing was written
@@ -41,8 +42,9 @@ from cloudstate_core.status import Status
 
 __all__ = [
     "AlreadyReceived",
+    "AskFailed",
+    "CallCycle",
     "CloudstateError",
-    "CommandRefused",
     "ConditionFailed",
     "ConfigurationError",
     "CorruptState",
@@ -220,18 +222,27 @@ class RoutingError(CloudstateError):
     """A forward or a side effect of a user function leads nowhere, or in a circle."""
 
 
-class CommandRefused(CloudstateError):
-    """A command that a handler asked of another service was answered with a failure.
+class AskFailed(CloudstateError):
+    """A command that a handler asked of another service was not answered with a reply.
+
+    Left to pass by the handler, it fails the handler's own command with the same text and code.
 
     Attributes:
-        code: The status that the failure names.
+        code: Why: the status that the failure names, or that of whatever went wrong on the way.
+            With DEADLINE_EXCEEDED and UNAVAILABLE the command may have been carried out.
     """
 
     status = Status.UNKNOWN
 
-    def __init__(self, message: str, *, code: Status = Status.UNKNOWN) -> None:
+    def __init__(self, message: str, *, code: Status) -> None:
         self.code = code
         super().__init__(message)
+
+
+class CallCycle(RoutingError):
+    """An entity was asked, in the end by itself, while it waits for that answer."""
+
+    status = Status.FAILED_PRECONDITION
 
 
 class StoreError(CloudstateError):

@@ -27,7 +27,7 @@ class Hop:
     Attributes:
         service: The service that passed it on.
         command: The command of that service.
-        how: "forward" or "side effect".
+        how: "forward", "side effect" or "ask".
     """
 
     service: str
@@ -45,11 +45,13 @@ class Conditions:
         expected_version: The version the entity must have, as in `Outcome.version`; None for any.
         message_id: The durable message that brings the command; empty for none. Its effects happen
             once, however often it comes.
+        message_hops: Through how many durable messages the command has come.
     """
 
     command_key: str = ""
     expected_version: int | None = None
     message_id: str = ""
+    message_hops: int = 0
 
 
 @value

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.caller import Caller
 from cloudstate_core.errors import UserFunctionError
 
 __all__ = [
@@ -187,6 +188,12 @@ class EntityStream(ABC, Generic[In, Out]):
 
 class FunctionLink(ABC):
     """The way to one user function."""
+
+    def connect(self, caller: Caller) -> None:  # noqa: B027  # most links lead to another process
+        """Let handlers of the user function reach other services this way.
+
+        Nothing happens if it is in another process, which finds its own way.
+        """
 
     @abstractmethod
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:

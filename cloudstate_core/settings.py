@@ -67,6 +67,7 @@ class HostSettings:
         max_workers: Threads for handlers that block.
         keepalive_interval_s: A connection that was silent for so long is asked for a sign of life.
         keepalive_timeout_s: How long the sign of life may take until the connection is closed.
+        proxy: Where the proxy's front door is, for what handlers ask of other services.
         service_name: What to call this user function; the name of its first service if empty.
         service_version: Its version, for people.
     """
@@ -79,6 +80,7 @@ class HostSettings:
     max_workers: Annotated[int, Between(1, 1000)] = 32
     keepalive_interval_s: Annotated[float, Between(1, 86_400)] = 30.0
     keepalive_timeout_s: Annotated[float, Between(1, 3600)] = 10.0
+    proxy: str = "127.0.0.1:9000"
     service_name: str = ""
     service_version: str = ""
 

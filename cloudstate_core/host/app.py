@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from cloudstate_core.host.event_loop import run_in_fastest_loop, spare_what_stays
+from cloudstate_core.host.proxy_caller import open_proxy_caller
 from cloudstate_core.host.server import HostServer, open_server
 from cloudstate_core.host.stop_signals import drain_unless_cut_off, stop_signals
 from cloudstate_core.host.user_function import UserFunction
@@ -51,6 +52,11 @@ async def serve(
     asyncio.get_running_loop().set_default_executor(Workers(settings.max_workers))
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(stop_signals())
+        function.caller.connect(
+            await stack.enter_async_context(
+                open_proxy_caller(settings.proxy, settings.max_message_bytes)
+            )
+        )
         server = await stack.enter_async_context(open_server(function, settings))
         on_ready(server)
         spare_what_stays()

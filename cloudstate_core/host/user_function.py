@@ -171,7 +171,26 @@ def _checked(entities: Sequence[EntityDefinition]) -> tuple[EntityDefinition, ..
                 f"services {other!r} and {name!r} have the same persistence_id "
                 f"{entity.persistence_id!r}: give one of them another"
             )
+    _check_calls(entities)
     return tuple(entities)
+
+
+def _check_calls(entities: Sequence[EntityDefinition]) -> None:
+    """Check that what handlers say they call is served by this user function."""
+    services = {str(entity.service.full_name): entity.service for entity in entities}
+    for entity in entities:
+        for where, target in entity.declared_calls():
+            service = services.get(target.service)
+            if service is None:
+                raise RegistrationError(
+                    f"{where}: calls {target}, but service {target.service!r} is not registered; "
+                    f"registered are {', '.join(sorted(services))}"
+                )
+            if target.command not in service.methods_by_name:
+                raise RegistrationError(
+                    f"{where}: calls {target}, but service {target.service!r} has no such command; "
+                    f"it has {', '.join(sorted(service.methods_by_name))}"
+                )
 
 
 def _check(entity: EntityDefinition) -> None:

@@ -26,6 +26,7 @@ from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import PROTOCOL_VERSION, Discovery, FrontEndFaults
 from cloudstate_runtime.function.kind_host import KindHost
 from cloudstate_runtime.function.reports import Reports
+from cloudstate_runtime.routing.caller import RuntimeCaller
 from cloudstate_runtime.routing.router import Router
 from cloudstate_runtime.routing.served import ServedNow
 from cloudstate_runtime.settings import RuntimeSettings
@@ -157,6 +158,9 @@ async def open_runtime(
     epoch = await store.claim(range(SLICES))
     reports = {name: Reports(name, link, clock) for name, link in functions.items()}
     router = _router(served, reports, clock, settings)
+    caller = RuntimeCaller(router, served, clock)
+    for link in functions.values():
+        link.connect(caller)
 
     def host(name: str) -> KindHost:
         return KindHost(

@@ -8,7 +8,15 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import StringValue
 
 import cloudstate.entity_pb2
-from cloudstate.entity_pb2 import ClientAction, Failure, Forward, Reply, SideEffect
+from cloudstate.entity_pb2 import (
+    ClientAction,
+    Failure,
+    Forward,
+    ProxyInfo,
+    Reply,
+    SideEffect,
+    UserFunctionError,
+)
 from cloudstate_core.anys import AnyError, encode
 from cloudstate_core.context import CommandContext, CommandFailed
 from cloudstate_core.failure_code import code_of
@@ -119,8 +127,8 @@ def test_a_forward_names_a_command_of_another_service(context: CommandContext) -
 
 
 def test_a_service_may_be_named_by_its_descriptor(context: CommandContext) -> None:
-    context.forward(DISCOVERY, "discover", TEXT)
-    context.effect(DISCOVERY, "reportError", TEXT)
+    context.forward(DISCOVERY, "discover", ProxyInfo())
+    context.effect(DISCOVERY, "reportError", UserFunctionError())
 
     assert context.client_action(None).forward.service_name == "cloudstate.EntityDiscovery"
     assert context.side_effects[0].service_name == "cloudstate.EntityDiscovery"

@@ -8,6 +8,7 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.anys import encode
+from cloudstate_core.caller import Caller
 from cloudstate_core.context import CommandContext
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.value import value
@@ -62,6 +63,7 @@ class EventSourcedCommandContext(CommandContext):
         state: object,
         apply: Callable[[Any, int], object],
         metadata: Metadata = EMPTY_METADATA,
+        caller: Caller | None = None,
     ) -> None:
         """Keep the command's data, and what returns the state after an event and its number."""
         super().__init__(
@@ -70,6 +72,7 @@ class EventSourcedCommandContext(CommandContext):
             command_name=command_name,
             command_id=command_id,
             metadata=metadata,
+            caller=caller,
         )
         self.sequence = sequence
         self.state = state

@@ -6,7 +6,7 @@ error then, naming the function and the file, and not at the first command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any as AnyType
 from typing import ClassVar, TypeVar
 
@@ -18,6 +18,7 @@ from cloudstate_core.command_methods import CommandMethod, CommandMethods
 from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.injection import Handler, Slot, bind, describe
+from cloudstate_core.targets import Target
 from cloudstate_eventsourced.context import (
     EventContext,
     EventSourcedCommandContext,
@@ -108,12 +109,17 @@ class EventSourcedEntity(EntityDefinition):
 
     # Registration.
 
-    def command_handler(self, name: str, *, blocking: bool = False) -> Callable[[F], F]:
+    def command_handler(
+        self, name: str, *, blocking: bool = False, calls: Sequence[object] | None = None
+    ) -> Callable[[F], F]:
         """Register the function that serves the method `name`.
 
         Args:
             name: Bare name of the method.
             blocking: Run a plain function in a thread, because it waits for something.
+            calls: The commands that the function forwards to, asks, or has called as effects:
+                methods of `commands_of(Stub)`, method descriptors, or "service/Command". They are
+                checked at start, and it can call no others. None leaves it open.
 
         Raises:
             RegistrationError: If there is no such method, it has a handler, or the function asks
@@ -125,7 +131,7 @@ class EventSourcedEntity(EntityDefinition):
             )
 
         def register(function: F) -> F:
-            self._commands.add(name, function, blocking=blocking)
+            self._commands.add(name, function, blocking=blocking, calls=calls)
             return function
 
         return register
@@ -195,6 +201,9 @@ class EventSourcedEntity(EntityDefinition):
             return function
 
         return register
+
+    def declared_calls(self) -> Iterator[tuple[str, Target]]:
+        return self._commands.declared_calls()
 
     def validate(self) -> None:
         self._commands.check_none_streams()

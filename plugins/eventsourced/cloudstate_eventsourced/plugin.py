@@ -40,7 +40,7 @@ class EventSourcedKind(EntityKind):
                 )
             served[str(entity.service.full_name)] = entity
         every = {name: entity.snapshot_every_events for name, entity in served.items()}
-        return [ConversationMethod(HANDLE, partial(EventSourcedServicer, served, every))]
+        return [ConversationMethod(HANDLE, partial(EventSourcedServicer, served, every, caller))]
 
     def open_handler(
         self, entity: DeployedEntity, host: RuntimeHost

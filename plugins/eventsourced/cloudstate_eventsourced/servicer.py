@@ -9,6 +9,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from cloudstate_core.answering import answer
+from cloudstate_core.caller import Caller
 from cloudstate_core.links import Write
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_eventsourced.context import (
@@ -42,6 +43,7 @@ class EventSourcedServicer:
         self,
         entities: Mapping[str, EventSourcedEntity],
         snapshot_every_events: Mapping[str, int],
+        caller: Caller,
         write: Write[Message],
     ) -> None:
         """Wait for the runtime's first message.
@@ -49,8 +51,10 @@ class EventSourcedServicer:
         Args:
             entities: What is served, by full service name.
             snapshot_every_events: The session's part of that.
+            caller: How handlers reach other services.
             write: Sends to the runtime.
         """
+        self._caller = caller
         self.ended = False
         self._entities = entities
         self._write = write
@@ -126,6 +130,7 @@ class EventSourcedServicer:
             metadata=Metadata.from_wire(command.metadata)
             if command.HasField("metadata")
             else EMPTY_METADATA,
+            caller=self._caller,
         )
         try:
             method = self._entity.command(command.name)

@@ -7,7 +7,7 @@ from typing import Any as AnyType
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from notebook.notebook_pb2 import _ARCHIVE, AllLines, LineAdded, Lines, Text
+from notebook.notebook_pb2 import _ARCHIVE, AllLines, LineAdded, Lines, Page, Text
 from one_stream import Notes, Stream, adding, declared, opened
 
 from cloudstate_core.anys import AnyError, Json, decode, encode
@@ -255,8 +255,8 @@ async def test_a_forward_keeps_events_and_effects() -> None:
     def write(lines: Lines, ctx: EventSourcedCommandContext) -> None:
         ctx.effect(_ARCHIVE, "Keep", lines)
         ctx.emit(LineAdded(line="a"))
-        ctx.forward(_ARCHIVE, "Look", lines)
-        ctx.effect(_ARCHIVE, "Bounce", lines, synchronous=True)
+        ctx.forward(_ARCHIVE, "Look", Page(id=lines.id))
+        ctx.effect(_ARCHIVE, "Bounce", Page(id=lines.id), synchronous=True)
 
     reply = await (await opened(entity)).ask("x")
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import structlog
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.errors import LimitExceeded, Stopping, UnknownService
+from cloudstate_core.errors import CallCycle, LimitExceeded, Stopping, UnknownService
 from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
+from cloudstate_core.metadata import EMPTY_METADATA
 from cloudstate_core.store import StateStore
+from cloudstate_core.waiting import entity_name, with_waiting
 from cloudstate_runtime.activation.activation import Activation
 from cloudstate_runtime.activation.conditions import Recall
 from cloudstate_runtime.activation.grace import Grace
@@ -98,8 +101,10 @@ class Region:
                 f"service {request.service} has no method {request.command!r} with an entity key"
             )
         if request.metadata and not self._passes_metadata:
-            request = request.without_metadata()
+            request = _without_headers_of_clients(request)
         entity_id = read_id(request.payload.value)
+        if request.waiting:
+            self._check_nobody_waits_for_himself(request, entity_id)
         activation = self._live.get(entity_id)
         if activation is None:
             activation = self._activate(entity_id)
@@ -109,6 +114,16 @@ class Region:
     def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
         """Refuse: an entity that takes one command at a time has no streams."""
         return unstreamed(request)
+
+    def _check_nobody_waits_for_himself(self, request: Request, entity_id: str) -> None:
+        name = entity_name(request.service, entity_id)
+        if name in request.waiting:
+            # It would wait for its turn until the one who has the turn gives up.
+            raise CallCycle(
+                f"{request.service}.{request.command} was asked by the entity that waits for the "
+                "answer",
+                detail=" asks ".join((*request.waiting, name)),
+            )
 
     def became_idle(self, entity_id: str) -> None:
         """Note that an entity has nothing to do."""
@@ -180,6 +195,13 @@ class Region:
             self.instrument.entity_passivated(self.entity, entity_id)
         except Exception:  # which is no reason to keep the others in memory
             log.exception("instrument_raised")
+
+
+def _without_headers_of_clients(request: Request) -> Request:
+    """Return the request without headers, but for those that say who waits."""
+    if request.waiting:
+        return replace(request, metadata=with_waiting(EMPTY_METADATA, request.waiting))
+    return request.without_metadata()
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.caller import Caller
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
 from cloudstate_core.host.user_function import UserFunction
@@ -143,6 +144,9 @@ class LocalLink(FunctionLink):
         self._clock = clock
         self._send_timeout_s = send_timeout_s
         self._calls = LocalCalls(user_function.methods, clock)
+
+    def connect(self, caller: Caller) -> None:
+        self._user_function.caller.connect(caller)
 
     def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
         method = self._user_function.methods.get(rpc.path)

@@ -21,6 +21,7 @@ from cloudstate_core.errors import (
 )
 from cloudstate_core.handler import CommandHandler, Hop, Outcome, Request
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
+from cloudstate_core.waiting import with_waiting
 from cloudstate_runtime.routing.served import ServedNow
 
 __all__ = ["Router"]
@@ -109,6 +110,11 @@ class Router:
     def _handler_of(self, request: Request) -> CommandHandler:
         if self._draining and not request.hops:
             raise Stopping("the runtime is stopping")
+        if len(request.waiting) > self._max_hops:
+            raise RoutingError(
+                f"more than {self._max_hops} handlers wait for one another",
+                detail=" asks ".join((*request.waiting, request.service)),
+            )
         handler = self._served.handlers.get(request.service)
         if handler is None:
             raise self._unknown(request, f"Service [{request.service}] unknown")
@@ -192,16 +198,19 @@ class Router:
 
     def _passed_on(self, request: Request, target: Forward | SideEffect, how: str) -> Request:
         hops = (*request.hops, Hop(request.service, request.command, how))
+        is_awaited = isinstance(target, Forward) or target.synchronous
+        waiting = request.waiting if is_awaited else ()
         passed_on = Request(
             service=target.service_name,
             command=target.command_name,
             payload=target.payload,
-            metadata=Metadata.from_wire(target.metadata)
-            if target.HasField("metadata")
+            metadata=with_waiting(Metadata.from_wire(target.metadata), waiting)
+            if waiting or target.HasField("metadata")
             else EMPTY_METADATA,
             # What a client will not wait for can still be an effect that has to happen.
             deadline_s=request.deadline_s if how == "forward" else None,
             hops=hops,
+            waiting=waiting,
         )
         if len(hops) > self._max_hops:
             raise self._misrouted(
