@@ -32,7 +32,8 @@ test: bootstrap ## run every test
 
 promises: bootstrap ## run the fault tests and show the figures of each promise
 	$(VENV)/python -m pytest -q -s tests/durability backends/sqlite/tests plugins/eventsourced/tests \
-		runtime/tests/activation runtime/tests/function | grep --only-matching 'PROMISE .*'
+		runtime/tests/activation runtime/tests/durable runtime/tests/function \
+		| grep --only-matching 'PROMISE .*'
 
 check: style types test protos-check ## everything that must hold before a change is merged
 
