@@ -78,7 +78,7 @@ class Calls:
         return handler
 
     def _single(self, method: CallMethod) -> _Serve:
-        serialize = method.rpc.response_class.SerializeToString
+        serialize: Callable[[Message], bytes] = method.rpc.response_class.SerializeToString
 
         async def serve(sent: object, context: Context) -> bytes | None:
             async def answer() -> bytes:
