@@ -73,6 +73,7 @@ async def _serve() -> None:
         ),
         limits=Limits(),
         clock=SystemClock(),
+        sections={},
         is_ready=lambda: True,
     )
     async with open_port([GrpcFrontEnd(), HttpFrontEnd()], host, "127.0.0.1", 0) as port:

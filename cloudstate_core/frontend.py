@@ -95,12 +95,15 @@ class FrontEndHost(Protocol):
         served: What is served.
         limits: What to refuse.
         clock: The time; a request's deadline is on its monotonic time.
+        sections: The sections of the settings, by name. One that is missing was not loaded, and
+            holds its defaults.
     """
 
     handler: CommandHandler
     served: Served
     limits: Limits
     clock: Clock
+    sections: Mapping[str, object]
 
     def is_ready(self) -> bool:
         """Return whether commands can be served now: discovered, store up, not draining."""

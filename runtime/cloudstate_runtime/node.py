@@ -16,7 +16,7 @@ from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import StoreBackend
 from cloudstate_runtime.frontend.port import Port, open_port
-from cloudstate_runtime.runtime import Runtime, open_runtime
+from cloudstate_runtime.runtime import NO_SECTIONS, Runtime, open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
 
 __all__ = ["Node", "open_node", "serve"]
@@ -58,6 +58,7 @@ async def open_node(
     *,
     clock: Clock,
     random: Random,
+    sections: Mapping[str, object] = NO_SECTIONS,
 ) -> AsyncIterator[Node]:
     """Open a node: first the store, then the runtime, then the port; close in reverse.
 
@@ -69,13 +70,16 @@ async def open_node(
         functions: The way to each user function, by a name for people.
         clock: The time.
         random: For the spread of retries.
+        sections: All sections of the settings, by name, for the front ends.
 
     Raises:
         ConfigurationError: The store or the port cannot be had. Nothing stays open.
     """
     async with (
         backend.open(store_settings, settings.data_dir, clock) as store,
-        open_runtime(settings, plugins, store, functions, clock=clock, random=random) as runtime,
+        open_runtime(
+            settings, plugins, store, functions, clock=clock, random=random, sections=sections
+        ) as runtime,
         open_port(plugins.frontends.values(), runtime, settings.host, settings.port) as port,
     ):
         yield Node(runtime, port)

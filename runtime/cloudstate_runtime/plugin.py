@@ -11,7 +11,7 @@ from cloudstate_core.settings import SettingsSection
 from cloudstate_runtime.admission import Admission
 from cloudstate_runtime.cli.proxy import proxy
 from cloudstate_runtime.cli.run import run
-from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
+from cloudstate_runtime.frontend.grpc import GrpcFrontEnd, GrpcSettings
 from cloudstate_runtime.frontend.http import HttpFrontEnd
 from cloudstate_runtime.settings import RuntimeSettings
 
@@ -37,8 +37,11 @@ def cloudstate_register_interceptors() -> list[Interceptor]:
 
 @hookimpl
 def cloudstate_register_settings() -> list[SettingsSection]:
-    """Add the section `runtime`."""
-    return [SettingsSection("runtime", RuntimeSettings)]
+    """Add the sections `runtime` and `grpc`."""
+    return [
+        SettingsSection("runtime", RuntimeSettings),
+        SettingsSection(GrpcFrontEnd.name, GrpcSettings),
+    ]
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from random import Random
+from types import MappingProxyType
 
 import structlog
 
@@ -31,12 +32,15 @@ from cloudstate_runtime.routing.router import Router
 from cloudstate_runtime.routing.served import ServedNow
 from cloudstate_runtime.settings import RuntimeSettings
 
-__all__ = ["PROXY_NAME", "Runtime", "limits_of", "open_runtime"]
+__all__ = ["NO_SECTIONS", "PROXY_NAME", "Runtime", "limits_of", "open_runtime"]
 
 log = structlog.get_logger()
 
 #: What this runtime calls itself towards user functions.
 PROXY_NAME = "cloudstate-python"
+
+#: Without a settings file, as in tests, every section holds its defaults.
+NO_SECTIONS: Mapping[str, object] = MappingProxyType({})
 
 #: How often the store is asked whether it can take commits, in seconds.
 _STORE_CHECK_INTERVAL_S = 0.05
@@ -56,6 +60,7 @@ class Runtime:
         clock: The time.
         connections: One for each user function.
         grace: How long requests may take to finish in the end.
+        sections: The sections of the settings, by name, as far as they were loaded.
         draining: Whether nothing new is taken.
         store_is_up: Whether the store can take commits.
     """
@@ -66,6 +71,7 @@ class Runtime:
     clock: Clock
     connections: Sequence[FunctionConnection]
     grace: Grace
+    sections: Mapping[str, object]
     draining: bool = False
     store_is_up: bool = True
 
@@ -138,6 +144,7 @@ async def open_runtime(
     *,
     clock: Clock,
     random: Random,
+    sections: Mapping[str, object] = NO_SECTIONS,
 ) -> AsyncIterator[Runtime]:
     """Serve user functions from a store, without a front door; see `frontend.port` for that.
 
@@ -151,6 +158,7 @@ async def open_runtime(
         functions: The way to each user function, by a name for people.
         clock: The time.
         random: For the spread of retries.
+        sections: All sections of the settings, by name, for the front ends.
     """
     served = ServedNow()
     # With one node every slice is its own. The epoch is checked by every commit all the same, so
@@ -182,7 +190,7 @@ async def open_runtime(
     limits = limits_of(settings)
     handler = _intercepted(router, plugins, clock, limits)
     grace = Grace(clock, settings.drain_grace_s)
-    runtime = Runtime(handler, served, limits, clock, connections, grace)
+    runtime = Runtime(handler, served, limits, clock, connections, grace, sections)
     async with AsyncExitStack() as opened:
         for report in reports.values():
             opened.push_async_callback(report.aclose)

@@ -60,6 +60,7 @@ async def open_and_serve(
         functions,
         clock=clock,
         random=SystemRandom(),
+        sections=settings,
     ) as node:
         waiting = [name for name in functions if name != "in this process"]
         if waiting:

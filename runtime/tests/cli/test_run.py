@@ -14,7 +14,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "shopping_cart"
 CLOUDSTATE = str(Path(sys.executable).with_name("cloudstate"))
@@ -139,6 +142,25 @@ def test_a_proxy_serves_a_user_function_that_comes_later(start: Start, tmp_path:
 
     shown = call(f"http://{address_in(welcome_of(proxy))}/carts/joe")
     assert shown == '{"items":[]}'
+
+
+@pytest.mark.parametrize("reflection", ["true", "false"])
+def test_reflection_is_a_setting(start: Start, tmp_path: Path, reflection: str) -> None:
+    config = tmp_path / "cloudstate.toml"
+    config.write_text(f"[grpc]\nreflection = {reflection}\n", encoding="utf-8")
+    process = start("run", CART, "--port=0", "--memory", f"--config={config}")
+
+    with grpc.insecure_channel(address_in(welcome_of(process))) as channel:
+        answers = ServerReflectionStub(channel).ServerReflectionInfo(
+            iter([ServerReflectionRequest(list_services="")]), timeout=10
+        )
+        if reflection == "true":
+            listed = [each.name for each in next(answers).list_services_response.service]
+            assert "com.example.shoppingcart.ShoppingCart" in listed
+        else:
+            with pytest.raises(grpc.RpcError) as told:
+                next(answers)
+            assert told.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_data_directory_in_use_is_refused(start: Start, tmp_path: Path) -> None:

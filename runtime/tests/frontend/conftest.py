@@ -260,6 +260,7 @@ class FakeHost:
     limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=SystemClock)
     ready: bool = True
+    sections: Mapping[str, object] = field(default_factory=dict)
 
     def is_ready(self) -> bool:
         return self.ready
@@ -316,10 +317,11 @@ async def _open_door(
     front_ends: Sequence[FrontEnd] | None = None,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    **sections: object,
 ) -> AsyncIterator[Door]:
     handler, served = FakeHandler(), FakeServed()
     served.serve(*deployments)
-    host = FakeHost(handler, served, limits or Limits(), clock or SystemClock())
+    host = FakeHost(handler, served, limits or Limits(), clock or SystemClock(), sections=sections)
     fronts = [GrpcFrontEnd(), HttpFrontEnd()] if front_ends is None else front_ends
     async with open_port(fronts, host, "127.0.0.1", 0) as port:
         door = Door(port, host, handler, served)

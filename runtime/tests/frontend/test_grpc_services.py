@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 )
 
 from cloudstate_core.testing.clock import ManualClock
-from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
+from cloudstate_runtime.frontend.grpc import GrpcSettings
 from cloudstate_runtime.frontend.grpc.descriptors import DescriptorIndex
 
 VERSIONS = ["grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"]
@@ -190,9 +190,8 @@ async def test_what_is_listed_is_what_is_served_now(
 
 
 async def test_reflection_can_be_left_out(open_door: Any, things: Any) -> None:
-    front_ends = [GrpcFrontEnd(reflection=False)]
     async with (
-        open_door(things, front_ends=front_ends) as door,
+        open_door(things, grpc=GrpcSettings(reflection=False)) as door,
         grpc.aio.insecure_channel(door.address) as channel,
     ):
         assert await reflection(channel).code() is grpc.StatusCode.UNIMPLEMENTED

@@ -24,6 +24,7 @@ from cloudstate_runtime.frontend.grpc.http2 import (
     open_connection,
     request_line,
 )
+from cloudstate_runtime.frontend.grpc.packing import announce_packing, packed_frame
 from cloudstate_runtime.frontend.grpc.status import (
     OK_TRAILERS,
     RESPONSE_HEADERS,
@@ -51,10 +52,12 @@ class Server(Protocol):
 
     Attributes:
         limits: What to refuse.
+        gzip_above_bytes: Messages above this size are packed for clients that accept it.
         tasks: What answers calls, also those whose clients are gone.
     """
 
     limits: Limits
+    gzip_above_bytes: int
     tasks: set[asyncio.Task[None]]
 
     def method(self, path: str) -> Method:
@@ -327,7 +330,13 @@ class GrpcConnection(asyncio.Protocol):
     async def _reply(self, call: Call, payload: bytes) -> None:
         """Send the one message of a reply and end the call."""
         connection, stream_id = self._h2, call.stream_id
-        frame = message_frame(payload)
+        if len(payload) <= self._server.gzip_above_bytes:
+            frame = message_frame(payload)
+        else:
+            announce_packing(call)
+            frame = await packed_frame(call, payload)
+            if call.is_over:
+                return
         self._send_headers(call)
         if len(frame) <= connection.local_flow_control_window(stream_id) and len(frame) <= (
             connection.max_outbound_frame_size
@@ -349,8 +358,14 @@ class GrpcConnection(asyncio.Protocol):
             self._end(call, OK_TRAILERS)
 
     async def send_message(self, call: Call, payload: bytes) -> None:
+        if not call.sent_headers:
+            announce_packing(call)
+        if len(payload) <= self._server.gzip_above_bytes:
+            frame = message_frame(payload)
+        else:
+            frame = await packed_frame(call, payload)
         self._send_headers(call)
-        await self._send(call, message_frame(payload))
+        await self._send(call, frame)
 
     def consumed(self, call: Call, size_bytes: int) -> None:
         if not call.is_over:

@@ -15,6 +15,7 @@ from cloudstate_runtime.frontend.grpc.connection import GrpcConnection
 from cloudstate_runtime.frontend.grpc.health import Health
 from cloudstate_runtime.frontend.grpc.methods import MethodTable
 from cloudstate_runtime.frontend.grpc.reflection import Reflection, ReflectionAnswers
+from cloudstate_runtime.frontend.grpc.settings import GrpcSettings
 
 __all__ = ["GrpcFrontEnd"]
 
@@ -34,17 +35,10 @@ _MAX_CONNECTION_IDLE_S = 10 * 60.0
 
 
 class GrpcFrontEnd(FrontEnd):
-    """Serves gRPC on connections that speak HTTP/2 from their first byte.
-
-    Args:
-        reflection: Whether to answer reflection, which tells anybody what is served.
-    """
+    """Serves gRPC on connections that speak HTTP/2 from their first byte."""
 
     name: ClassVar[str] = "grpc"
     order: ClassVar[int] = 100
-
-    def __init__(self, *, reflection: bool = True) -> None:
-        self._reflection = reflection
 
     def recognises(self, first_bytes: bytes) -> bool | None:
         if first_bytes.startswith(_PREFACE):
@@ -56,11 +50,14 @@ class GrpcFrontEnd(FrontEnd):
 
     @asynccontextmanager
     async def _open(self, host: FrontEndHost) -> AsyncIterator[Acceptor]:
+        settings = _settings(host)
         own = Health(host).methods()
-        if self._reflection:
+        if settings.reflection:
             own |= Reflection(ReflectionAnswers(host.served)).methods()
         calls = Calls(host)
-        acceptor = _GrpcAcceptor(host, calls, MethodTable(host, calls, own))
+        acceptor = _GrpcAcceptor(
+            host, calls, MethodTable(host, calls, own), settings.gzip_above_bytes
+        )
         sweeping = asyncio.create_task(acceptor.sweep())
         try:
             yield acceptor
@@ -70,11 +67,19 @@ class GrpcFrontEnd(FrontEnd):
             await acceptor.close()
 
 
+def _settings(host: FrontEndHost) -> GrpcSettings:
+    section = host.sections.get(GrpcFrontEnd.name)
+    return section if isinstance(section, GrpcSettings) else GrpcSettings()
+
+
 class _GrpcAcceptor:
     """All connections of the front end."""
 
-    def __init__(self, host: FrontEndHost, calls: Calls, methods: MethodTable) -> None:
+    def __init__(
+        self, host: FrontEndHost, calls: Calls, methods: MethodTable, gzip_above_bytes: int
+    ) -> None:
         self.limits = host.limits
+        self.gzip_above_bytes = gzip_above_bytes
         self.method = methods.find
         self.now_s = host.clock.monotonic_s
         self.tasks: set[asyncio.Task[None]] = set()
