@@ -39,7 +39,7 @@ async def _measure() -> list[Figure]:
     async with embedded_cart("sqlite") as (handler, store):
         durable, cpu_us = await _throughput(handler)
         p50_ms = await _latency(handler)
-        replayed = await _replay(handler, store)
+        replayed, replay_cpu_us = await _replay(handler, store)
     figures.append(
         Figure(
             f"in-process durable command, {CONCURRENT} concurrent",
@@ -67,6 +67,7 @@ async def _measure() -> list[Figure]:
             "events/s",
             budget=">= 200,000/s",
             kept=replayed >= 200_000,
+            note=f"{replay_cpu_us:.1f} us of CPU each, the shopping cart's own work among them",
         )
     )
     return figures
@@ -101,7 +102,8 @@ async def _latency(handler: CommandHandler) -> float:
     return sorted(times_s)[len(times_s) // 2] * 1000
 
 
-async def _replay(handler: CommandHandler, store: StateStore) -> float:
+async def _replay(handler: CommandHandler, store: StateStore) -> tuple[float, float]:
+    """Return the events per second, and the CPU time of each in us."""
     from shoppingcart.domain_pb2 import ItemAdded, LineItem  # beside the example
 
     event = ItemAdded(item=LineItem(productId="socks", name="Socks", quantity=1))
@@ -114,9 +116,10 @@ async def _replay(handler: CommandHandler, store: StateStore) -> float:
     for start in range(0, REPLAYED_EVENTS, 1_000):
         writes = (AppendEvents(start, [packed] * 1_000),)
         await store.commit(Commit(key, epoch, writes))
-    began_s = time.perf_counter()
+    began_s, cpu_s = time.perf_counter(), time.process_time()
     await handler.handle(Request(SERVICE, "GetCart", _get_cart("long")))
-    return REPLAYED_EVENTS / (time.perf_counter() - began_s)
+    cpu_us = (time.process_time() - cpu_s) / REPLAYED_EVENTS * 1e6
+    return REPLAYED_EVENTS / (time.perf_counter() - began_s), cpu_us
 
 
 def _get_cart(user: str) -> Any:
