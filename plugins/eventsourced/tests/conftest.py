@@ -29,3 +29,9 @@ def logged() -> Iterator[list[dict[str, object]]]:
     """What is logged during the test."""
     with structlog.testing.capture_logs() as entries:
         yield entries
+
+
+@pytest.fixture
+def asking() -> Serve:
+    """Serves a desk whose handlers can ask."""
+    return partial(serve, "local")
