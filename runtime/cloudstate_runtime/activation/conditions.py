@@ -12,7 +12,7 @@ from cloudstate_core.kind import Engine, version_of
 from cloudstate_core.store import EntityKey, StateStore
 from cloudstate_runtime.durable.remembered import recalled
 
-__all__ = ["Recall", "check_version"]
+__all__ = ["Recall", "check_no_version", "check_version"]
 
 
 class Recall:
@@ -61,3 +61,16 @@ def check_version(entity_id: str, request: Request, engine: Engine) -> None:
         )
     if actual != expected:
         raise VersionMismatch(entity_id, expected=expected, actual=actual)
+
+
+def check_no_version(request: Request) -> None:
+    """Return if a request for a service without entities expects no version.
+
+    Raises:
+        NoVersions: It does.
+    """
+    if request.conditions is not None and request.conditions.expected_version is not None:
+        raise NoVersions(
+            f"expected no if-match: service {request.service!r} has no entities, so there is no "
+            "version to compare"
+        )

@@ -12,27 +12,21 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any as AnyType
 
 import pytest
-from google.protobuf.any_pb2 import Any
-from google.protobuf.wrappers_pb2 import Int64Value
-from runtime_doubles.engines import amount_of, order
+from runtime_doubles.engines import order
 from runtime_doubles.functions import Function, serving
 from runtime_doubles.running import SETTINGS, deployed, running
-from runtime_doubles.toy_kind import ToyKind
+from runtime_doubles.sum_kind import SumKind, sum_in
 
-from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.clock import SystemClock
-from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import CloudstateError, StoreUnavailable
-from cloudstate_core.handler import Conditions, Outcome, Request
-from cloudstate_core.kind import RuntimeHost
+from cloudstate_core.handler import Conditions, Request
 from cloudstate_core.plugins import Plugins
-from cloudstate_core.store import EntityKey, PutValue, StateStore
+from cloudstate_core.store import StateStore
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing import FaultyStore
 from cloudstate_runtime.durable.remembered import Memory
@@ -43,43 +37,6 @@ from cloudstate_sqlite.store import open_store
 OpenStore = Callable[[], AnyType]
 
 KEYS, ENTITIES, CLIENTS = 60, 3, 6
-
-
-class SumEngine:
-    """Adds the amount of each command to a sum, and answers with the sum."""
-
-    def __init__(self, entity: DeployedEntity, host: RuntimeHost, entity_id: str) -> None:
-        self._key = EntityKey(entity.persistence_id, entity_id)
-        self._host = host
-        self.version = 0
-        self._sum = 0
-
-    async def open(self) -> None:
-        stored = await self._host.store.value(self._key)
-        self.version = stored.revision
-        if stored.value is not None:
-            self._sum = Int64Value.FromString(stored.value.value).value
-
-    async def handle(self, request: Request) -> Outcome:
-        total = Int64Value(value=self._sum + amount_of(request.payload)).SerializeToString()
-        action = ClientAction()
-        action.reply.payload.value = total
-        write = PutValue(self.version, Any(value=total))
-        outcome = Outcome(action, version=self.version + 1)
-        outcome = await self._host.commit(request, self._key, (write,), outcome)
-        self._sum += amount_of(request.payload)
-        self.version += 1
-        return outcome
-
-    def fault(self) -> CloudstateError | None:
-        return None
-
-    async def aclose(self) -> None: ...
-
-
-class SumKind(ToyKind):
-    def open_handler(self, entity: DeployedEntity, host: RuntimeHost) -> AnyType:
-        return host.region(entity, partial(SumEngine, entity, host))
 
 
 class UnreliableStore(FaultyStore):
@@ -150,11 +107,10 @@ class World:
             assert len(set(self.answers[key])) == 1, f"{key} was answered differently"
         for number in range(ENTITIES):
             names = [key for key in self.amounts if int(key[4:]) % ENTITIES == number]
-            value = await store.value(EntityKey("shop.Orders", f"e{number}"))
-            assert value.value is not None
-            total = Int64Value.FromString(value.value.value).value
-            assert total == sum(self.amounts[name] for name in names)
-            assert value.revision == len(names)
+            assert await sum_in(store, f"e{number}") == (
+                sum(self.amounts[name] for name in names),
+                len(names),
+            )
 
 
 async def lived(seed: int, function: Function, open_store: OpenStore) -> World:

@@ -211,3 +211,16 @@ async def test_the_version_takes_the_place_of_an_etag_of_the_user_function(
     metadata = tuple(await call.initial_metadata())
     assert [value for name, value in metadata if name == "etag"] == ["7"]
     assert ("x-other", "o") in metadata
+
+
+async def test_a_document_in_another_order_is_the_same_message(
+    door: Any, client: httpx.AsyncClient
+) -> None:
+    names = [f"label {n}" for n in range(50)]
+    for order in (names, names[::-1], sorted(names)):
+        await client.post("/labelled", json={"labels": dict.fromkeys(order, "x"), "id": "7"})
+        labels = "".join(f'"{name}":"x",' for name in order).rstrip(",")
+        await client.post("/labelled", content=f'{{"id":"7","labels":{{{labels}}}}}')
+
+    assert len({request.payload.value for request in door.handler.requests}) == 1
+    assert len(door.handler.requests) == 6

@@ -73,7 +73,8 @@ class RequestReader:
         for (fields, spans_segments), text in zip(self._variables, variables, strict=True):
             set_field(message, fields, (decode_variable(text, spans_segments=spans_segments),))
         try:
-            return message.SerializeToString()
+            # Maps in the order of their keys: a request that is sent again has the same bytes.
+            return message.SerializeToString(deterministic=True)
         except EncodeError as error:
             raise MalformedRequest(str(error)) from error
 
