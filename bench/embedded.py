@@ -13,10 +13,10 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate_core.clock import SystemClock
 from cloudstate_core.handler import CommandHandler, Request
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.plugins import load_plugins
 from cloudstate_core.store import StateStore
-from cloudstate_runtime.function.local_link import LocalLink
 from cloudstate_runtime.runtime import open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
 

@@ -8,10 +8,10 @@ from random import Random
 import pytest_asyncio
 
 from cloudstate_core.clock import SystemClock
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.plugins import load_plugins
 from cloudstate_core.stores.memory import MemoryBackend
 from cloudstate_runtime.function.grpc_link import open_grpc_link
-from cloudstate_runtime.function.local_link import LocalLink
 from cloudstate_runtime.node import open_node
 from cloudstate_runtime.settings import RuntimeSettings
 from cloudstate_tck.examination import Conditions

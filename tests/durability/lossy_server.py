@@ -14,10 +14,10 @@ from random import Random
 from shoppingcart.shopping_cart_entity import entity
 
 from cloudstate_core.clock import SystemClock
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.plugins import load_plugins
 from cloudstate_core.store import Commit
-from cloudstate_runtime.function.local_link import LocalLink
 from cloudstate_runtime.node import open_node, serve
 from cloudstate_runtime.settings import RuntimeSettings
 from cloudstate_sqlite.plugin import SqliteBackend

@@ -15,6 +15,7 @@ from cloudstate_core.anys import pack_message
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import CommandHandler, Outcome, Request
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.server import open_server
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.instrument import Instrument
@@ -23,7 +24,6 @@ from cloudstate_core.plugins import Plugins
 from cloudstate_core.settings import HostSettings
 from cloudstate_core.store import StateStore
 from cloudstate_runtime.function.grpc_link import open_grpc_link
-from cloudstate_runtime.function.local_link import LocalLink
 from cloudstate_runtime.runtime import open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
 

@@ -17,6 +17,7 @@ from cloudstate_core.anys import decode, pack_message
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import Request
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import EntityKey, StateStore
@@ -24,7 +25,6 @@ from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.testing.faulty_store import FaultyStore
 from cloudstate_eventsourced.plugin import EventSourcedKind
-from cloudstate_runtime.function.local_link import LocalLink
 from cloudstate_runtime.runtime import Runtime, open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
 

@@ -16,6 +16,7 @@ from cloudstate_core.anys import decode, pack_message
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.server import open_server
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.instrument import Instrument
@@ -29,7 +30,6 @@ from cloudstate_core.testing.faulty_store import FaultyStore
 from cloudstate_eventsourced.entity import EventSourcedEntity
 from cloudstate_eventsourced.plugin import EventSourcedKind
 from cloudstate_runtime.function.grpc_link import open_grpc_link
-from cloudstate_runtime.function.local_link import LocalLink
 from cloudstate_runtime.runtime import Runtime, open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
 

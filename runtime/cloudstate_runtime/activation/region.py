@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import structlog
 
+from cloudstate_core.bounded import bounded
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.entity_key import entity_id_reader
 from cloudstate_core.errors import CallCycle, LimitExceeded, Stopping, UnknownService
 from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.instrument import Instrument
@@ -22,8 +24,6 @@ from cloudstate_runtime.activation.activation import Activation
 from cloudstate_runtime.activation.conditions import Recall
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.passivation import IdleEntities
-from cloudstate_runtime.function.bounded import bounded
-from cloudstate_runtime.routing.entity_key import entity_id_reader
 
 __all__ = ["Region", "open_region"]
 

@@ -31,10 +31,10 @@ def run(setup: Setup, entities: tuple[str, ...], flags: Mapping[str, object]) ->
     """
     # gRPC takes its time to import, and --help does not need it.
     from cloudstate_core.clock import SystemClock  # noqa: PLC0415
+    from cloudstate_core.host.local_link import LocalLink  # noqa: PLC0415
     from cloudstate_core.host.user_function import UserFunction  # noqa: PLC0415
     from cloudstate_core.loading import load_entities  # noqa: PLC0415
     from cloudstate_runtime.cli.process import open_and_serve, run_in_loop  # noqa: PLC0415
-    from cloudstate_runtime.function.local_link import LocalLink  # noqa: PLC0415
 
     settings = setup.settings({"runtime": flags})
     clock = SystemClock()

@@ -25,12 +25,12 @@ from cloudstate import entity_key_pb2, legacy_entity_key_pb2
 from cloudstate.entity_pb2 import Entity, EntitySpec, ServiceInfo
 from cloudstate_core.anys import MESSAGE_PREFIX
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
+from cloudstate_core.entity_key import unusable_key_fields
 from cloudstate_core.errors import InvalidSpec
 from cloudstate_core.frontend import Deployment
 from cloudstate_core.kind import EntityKind
 from cloudstate_runtime.function.descriptors import build_pool, messages_of, parse_files
 from cloudstate_runtime.function.known_files import KNOWN_FILES
-from cloudstate_runtime.routing.entity_key import unusable_key_fields
 
 __all__ = ["MAX_ENTITIES", "MAX_FAULTS", "PROTOCOL_VERSION", "Discovery", "FrontEndFaults"]
 

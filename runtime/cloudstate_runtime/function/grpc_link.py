@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError, Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
 from cloudstate.entity_pb2_grpc import EntityDiscoveryStub
+from cloudstate_core.bounded import DEFAULT_SEND_TIMEOUT_S
 from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError as ProtocolBroken
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.links import EntityStream, FunctionLink, Rpc
-from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S
 from cloudstate_runtime.function.grpc_calls import GrpcCalls
 
 __all__ = ["GrpcLink", "open_grpc_link"]

@@ -6,8 +6,8 @@ import gc
 import pytest
 from runtime_doubles.engines import settled
 
+from cloudstate_core.bounded import bounded
 from cloudstate_core.testing.clock import ManualClock
-from cloudstate_runtime.function.bounded import bounded
 
 
 class Noted:

@@ -14,9 +14,9 @@ from runtime_doubles.specs import orders_spec
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.links import ConversationMethod, EntityStream, Rpc, Write
 from cloudstate_core.testing.clock import ManualClock
-from cloudstate_runtime.function.local_link import LocalLink
 
 TERMINATION = "^Unexpected entity termination$"
 

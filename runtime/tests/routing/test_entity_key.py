@@ -12,8 +12,8 @@ from runtime_doubles.specs import REPEATED, enum, field, file, message
 
 from cloudstate import legacy_entity_key_pb2
 from cloudstate_core.entity import DeployedMethod
+from cloudstate_core.entity_key import entity_id_reader
 from cloudstate_core.errors import InvalidSpec, MalformedRequest
-from cloudstate_runtime.routing.entity_key import entity_id_reader
 
 
 def method_taking(*fields: FieldDescriptorProto, syntax: str = "proto3") -> DeployedMethod:

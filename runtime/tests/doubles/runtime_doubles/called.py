@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from google.protobuf.wrappers_pb2 import StringValue
 
 from cloudstate_core.clock import SystemClock
+from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.server import HostServer, open_server
 from cloudstate_core.links import CallMethod, FunctionLink, Rpc
 from cloudstate_core.settings import HostSettings
 from cloudstate_runtime.function.grpc_link import open_grpc_link
-from cloudstate_runtime.function.local_link import LocalLink
 from runtime_doubles.linked import text
 
 SERVICE = "test.calls.Calls"

@@ -15,9 +15,11 @@ import structlog
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.bounded import DEFAULT_SEND_TIMEOUT_S, bounded, each_bounded
 from cloudstate_core.caller import Caller
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError, UserFunctionUnavailable
+from cloudstate_core.host.local_calls import LocalCalls
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.links import (
     ConversationMethod,
@@ -25,8 +27,6 @@ from cloudstate_core.links import (
     FunctionLink,
     Rpc,
 )
-from cloudstate_runtime.function.bounded import DEFAULT_SEND_TIMEOUT_S, bounded, each_bounded
-from cloudstate_runtime.function.local_calls import LocalCalls
 
 __all__ = ["LocalLink"]
 

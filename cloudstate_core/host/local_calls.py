@@ -12,12 +12,12 @@ from typing import TypeVar, cast
 import structlog
 from google.protobuf.message import Message
 
+from cloudstate_core.bounded import bounded
 from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError
 from cloudstate_core.links import CallMethod, ProtocolMethod, Rpc
 from cloudstate_core.one_message import OneMessage
-from cloudstate_runtime.function.bounded import bounded
 
 __all__ = ["LocalCalls"]
 
