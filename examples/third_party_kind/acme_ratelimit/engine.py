@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from acme_ratelimit.machine import (
     Answer,
+    Answered,
     Ask,
     CommandArrived,
     Crash,
@@ -20,8 +21,6 @@ from acme_ratelimit.machine import (
     Moment,
     Opening,
     RateLimitMachine,
-    Store,
-    Stored,
 )
 from acme_ratelimit.ratelimit_pb2 import Bucket, FromFunction, ToFunction
 from cloudstate_core.anys import pack_message
@@ -36,7 +35,7 @@ from cloudstate_core.errors import (
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
 from cloudstate_core.links import Rpc
-from cloudstate_core.store import Commit, EntityKey, PutValue
+from cloudstate_core.store import EntityKey, PutValue, Write
 
 __all__ = ["HANDLE", "RateLimitEngine"]
 
@@ -68,9 +67,15 @@ class RateLimitEngine:
         self._service_name = entity.service_name
         self._host = host
         self._stream = host.link.open_stream(HANDLE)
-        machine = RateLimitMachine(entity.service_name, entity_id, output_type_urls)
-        self._driver: Driver[Input, Instruction] = Driver(machine, self._perform)
+        self._machine = RateLimitMachine(entity.service_name, entity_id, output_type_urls)
+        self._driver: Driver[Input, Instruction] = Driver(self._machine, self._perform)
+        self._request: Request
         self._outcome: Outcome | None = None
+
+    @property
+    def version(self) -> int:
+        """Return the revision of the bucket."""
+        return self._machine.revision
 
     async def open(self) -> None:
         """Load the bucket, and agree on the terms."""
@@ -78,7 +83,7 @@ class RateLimitEngine:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command."""
-        self._outcome = None
+        self._request, self._outcome = request, None
         await self._driver.run(CommandArrived(request.command, request.payload, self._now()))
         return self._answer()
 
@@ -102,15 +107,19 @@ class RateLimitEngine:
                 return Loaded(stored.revision, _bucket_in(stored.value), self._now())
             case Ask(message):
                 return await self._ask(message)
-            case Store(expected_revision, bucket):
-                write = PutValue(expected_revision, pack_message(bucket))
-                await self._host.store.commit(Commit(self._key, self._host.epoch, (write,)))
-                return Stored()
-            case Answer(action, side_effects):
-                self._outcome = Outcome(action, side_effects)
-                return None
+            case Answer():
+                await self._commit(instruction)
+                return Answered()
             case Crash(reason, detail):
                 raise UserFunctionError(reason, detail=f"{self._service_name} {detail}")
+
+    async def _commit(self, answer: Answer) -> None:
+        writes: tuple[Write, ...] = ()
+        if answer.bucket is not None:
+            writes = (PutValue(answer.revision, pack_message(answer.bucket)),)
+        version = answer.revision + len(writes)
+        outcome = Outcome(answer.action, answer.side_effects, version=version)
+        self._outcome = await self._host.commit(self._request, self._key, writes, outcome)
 
     async def _ask(self, message: ToFunction) -> MessageArrived:
         timeout_s = self._host.relay_timeout_s

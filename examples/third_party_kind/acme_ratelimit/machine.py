@@ -21,6 +21,7 @@ from cloudstate_core.value import value
 
 __all__ = [
     "Answer",
+    "Answered",
     "Ask",
     "CommandArrived",
     "Crash",
@@ -33,8 +34,6 @@ __all__ = [
     "Opening",
     "RateLimitMachine",
     "State",
-    "Store",
-    "Stored",
 ]
 
 
@@ -82,11 +81,11 @@ class MessageArrived:
 
 
 @value
-class Stored:
-    """The bucket is durable."""
+class Answered:
+    """What the command changed is durable."""
 
 
-Input = Opening | Loaded | CommandArrived | MessageArrived | Stored
+Input = Opening | Loaded | CommandArrived | MessageArrived | Answered
 
 
 @value
@@ -102,19 +101,20 @@ class Ask:
 
 
 @value
-class Store:
-    """Keep the bucket, unless somebody else has changed it. The result is `Stored`."""
-
-    expected_revision: int
-    bucket: Bucket
-
-
-@value
 class Answer:
-    """The command is done."""
+    """Store what the command changed, and answer it then. The result is `Answered`.
+
+    Attributes:
+        action: The answer.
+        side_effects: What else is to be called.
+        revision: Of the bucket in the store.
+        bucket: Replaces it; None if it stays as it is.
+    """
 
     action: ClientAction
     side_effects: Sequence[SideEffect]
+    revision: int
+    bucket: Bucket | None = None
 
 
 @value
@@ -130,7 +130,7 @@ class Crash:
     detail: str
 
 
-Instruction = Load | Ask | Store | Answer | Crash
+Instruction = Load | Ask | Answer | Crash
 
 
 class State(Enum):
@@ -141,7 +141,7 @@ class State(Enum):
     AGREEING = "awaiting the terms"
     IDLE = "idle"
     AWAITING_REPLY = "awaiting a reply"
-    STORING = "storing the bucket"
+    ANSWERING = "answering"
     ENDED = "ended"
 
 
@@ -163,7 +163,7 @@ class RateLimitMachine:
         self._entity_id = entity_id
         self._output_type_urls = output_type_urls
         self._terms = Terms()
-        self._revision = 0
+        self.revision = 0
         # How many tokens there were at some time, on the monotonic clock. A bucket that nobody took
         # from is full, whatever its size turns out to be.
         self._level = math.inf
@@ -187,9 +187,10 @@ class RateLimitMachine:
                 return self._send(name, payload, now)
             case State.AWAITING_REPLY, MessageArrived(message):
                 return self._receive_reply(message)
-            case State.STORING, Stored():
-                self._revision += 1
-                return self._answer()
+            case State.ANSWERING, Answered():
+                self.state = State.IDLE
+                self.revision += 1 if self._reply.taken else 0
+                return ()
             case _:
                 return self._crash(
                     "Unexpected entity behavior",
@@ -197,7 +198,7 @@ class RateLimitMachine:
                 )
 
     def _begin(self, loaded: Loaded) -> Sequence[Instruction]:
-        self.state, self._revision = State.AGREEING, loaded.revision
+        self.state, self.revision = State.AGREEING, loaded.revision
         if loaded.bucket is not None:
             # A clock that was set back must not take tokens away, so no age is negative. One that
             # was set forward fills the bucket too early, but never beyond its capacity.
@@ -242,15 +243,13 @@ class RateLimitMachine:
         fault = self._fault_of(reply)
         if fault:
             return self._crash("Unexpected entity reply", fault)
-        self._reply = reply
-        if not reply.taken:
-            return self._answer()
         # The bucket is stored before the client is answered: who was told that a token was taken
         # must not find it again after a crash.
-        self.state = State.STORING
-        self._level -= reply.taken
-        bucket = Bucket(level=self._level, unix_time_s=self._now.unix_time_s)
-        return (Store(self._revision, bucket),)
+        self.state, self._reply, bucket = State.ANSWERING, reply, None
+        if reply.taken:
+            self._level -= reply.taken
+            bucket = Bucket(level=self._level, unix_time_s=self._now.unix_time_s)
+        return (Answer(reply.client_action, reply.side_effects, self.revision, bucket),)
 
     def _fault_of(self, reply: Reply) -> str:
         if reply.command_id != self._command_id:
@@ -265,10 +264,6 @@ class RateLimitMachine:
         if action.HasField("reply") and type_name(found) != type_name(expected):
             return f"expected a reply of type {expected!r}, found {found!r}"
         return ""
-
-    def _answer(self) -> Sequence[Instruction]:
-        self.state = State.IDLE
-        return (Answer(self._reply.client_action, self._reply.side_effects),)
 
     def _crash_of(self, message: FromFunction, expected: str) -> Sequence[Instruction]:
         match message.WhichOneof("message"):

@@ -9,7 +9,7 @@ import pytest
 from acme_ratelimit import RateLimitContext, RateLimitedEntity
 from acme_ratelimit.ratelimit_pb2 import Bucket
 from google.protobuf.any_pb2 import Any
-from quotas.quotas_pb2 import Quota, SpendRequest
+from quotas.quotas_pb2 import Quota, ShowRequest, SpendRequest
 from serving import QUOTAS, Serve, left_in, quotas
 
 from cloudstate_core.anys import encode, pack_message
@@ -18,8 +18,10 @@ from cloudstate_core.errors import (
     DeadlineExceeded,
     StoreUnavailable,
     UserFunctionError,
+    VersionMismatch,
 )
 from cloudstate_core.failure_code import code_of
+from cloudstate_core.handler import Conditions, Request
 from cloudstate_core.status import Status
 from cloudstate_core.store import SLICES, Commit, DeleteValue, EntityKey, PutValue
 from cloudstate_core.stores.memory import MemoryStore
@@ -50,6 +52,33 @@ async def test_tokens_are_taken_and_flow_back(
         assert await client.left("k") == 3
         await clock.advance(20)
         assert await client.left("k") == 10
+
+
+async def test_a_command_with_a_key_takes_tokens_once(
+    serve: Serve, store: MemoryStore, clock: ManualClock
+) -> None:
+    spend = pack_message(SpendRequest(api_key="k", units=4))
+    request = Request(QUOTAS.full_name, "Spend", spend, conditions=Conditions("a key"))
+    async with serve(quotas(refill_per_s=0), store, clock) as client:
+        first = (await client.handler.handle(request)).action
+        assert (await client.handler.handle(request)).action == first
+        assert await client.left("k") == 6
+    async with serve(quotas(refill_per_s=0), store, clock) as client:
+        assert (await client.handler.handle(request)).action == first
+        assert await client.left("k") == 6
+
+
+async def test_tokens_are_taken_only_at_the_version_that_is_expected(
+    serve: Serve, store: MemoryStore, clock: ManualClock
+) -> None:
+    spend = pack_message(SpendRequest(api_key="k", units=4))
+    async with serve(quotas(), store, clock) as client:
+        assert (await client.spend("k", 1)).version == 1
+        expecting = Conditions(expected_version=1)
+        request = Request(QUOTAS.full_name, "Spend", spend, conditions=expecting)
+        assert (await client.handler.handle(request)).version == 2
+        with pytest.raises(VersionMismatch):
+            await client.handler.handle(request)
 
 
 async def test_without_enough_tokens_the_client_is_told_when_to_come_back(
@@ -273,5 +302,5 @@ def raising(request: SpendRequest, ctx: RateLimitContext) -> Quota:
 
 def failing(request: SpendRequest, ctx: RateLimitContext) -> Quota:
     ctx.take(request.units)
-    ctx.effect(QUOTAS, "Show", Quota())
+    ctx.effect(QUOTAS, "Show", ShowRequest(api_key="k"))
     ctx.fail("not today")

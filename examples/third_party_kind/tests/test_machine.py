@@ -7,6 +7,7 @@ import math
 import pytest
 from acme_ratelimit.machine import (
     Answer,
+    Answered,
     Ask,
     CommandArrived,
     Crash,
@@ -18,8 +19,6 @@ from acme_ratelimit.machine import (
     Opening,
     RateLimitMachine,
     State,
-    Store,
-    Stored,
 )
 from acme_ratelimit.ratelimit_pb2 import Bucket, FromFunction, Init, Reply, Terms, ToFunction
 from google.protobuf.any_pb2 import Any
@@ -71,8 +70,9 @@ def reply(taken: int = 0, *, command_id: int = 1, payload: Any = QUOTA) -> Messa
     )
 
 
-def answered(message: MessageArrived) -> tuple[Answer]:
-    return (Answer(message.message.reply.client_action, message.message.reply.side_effects),)
+def answer(message: MessageArrived, bucket: Bucket | None = None) -> tuple[Answer]:
+    reply = message.message.reply
+    return (Answer(reply.client_action, reply.side_effects, 0, bucket),)
 
 
 def test_a_command_is_sent_with_what_there_is_to_spend() -> None:
@@ -89,20 +89,24 @@ def test_a_command_is_sent_with_what_there_is_to_spend() -> None:
     assert instruction == Ask(expected)
 
 
-def test_tokens_that_were_taken_are_stored_before_the_client_is_answered() -> None:
+def test_tokens_that_were_taken_are_stored_with_the_answer() -> None:
     machine = idle()
     available(machine, at(0))
 
-    assert machine.receive(reply(4)) == (Store(0, Bucket(level=6, unix_time_s=at(0).unix_time_s)),)
-    assert machine.receive(Stored()) == answered(reply(4))
-    assert machine.state is State.IDLE
+    six_left = Bucket(level=6, unix_time_s=at(0).unix_time_s)
+    assert machine.receive(reply(4)) == answer(reply(4), six_left)
+    assert machine.revision == 0
+    assert machine.receive(Answered()) == ()
+    assert (machine.state, machine.revision) == (State.IDLE, 1)
 
 
-def test_a_command_that_costs_nothing_is_answered_at_once() -> None:
+def test_a_command_that_costs_nothing_changes_nothing() -> None:
     machine = idle()
     available(machine, at(0))
 
-    assert machine.receive(reply(0)) == answered(reply(0))
+    assert machine.receive(reply(0)) == answer(reply(0))
+    assert machine.receive(Answered()) == ()
+    assert (machine.state, machine.revision) == (State.IDLE, 0)
 
 
 def test_side_effects_are_passed_on() -> None:
@@ -123,9 +127,9 @@ def test_every_commit_expects_the_revision_of_the_one_before() -> None:
     for command_id, revision in ((1, 7), (2, 8), (3, 9)):
         available(machine, at(0))
         (instruction,) = machine.receive(reply(1, command_id=command_id))
-        assert isinstance(instruction, Store)
-        assert instruction.expected_revision == revision
-        machine.receive(Stored())
+        assert isinstance(instruction, Answer)
+        assert instruction.revision == revision
+        machine.receive(Answered())
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,7 @@ def test_fractions_of_a_token_are_not_lost_between_commands() -> None:
     for command_id, seconds in enumerate((0.25, 0.5, 0.75), start=1):
         assert available(machine, at(seconds)) == 0
         machine.receive(reply(0, command_id=command_id))
+        machine.receive(Answered())
     assert available(machine, at(1)) == 1
 
 
@@ -167,7 +172,8 @@ def test_a_failure_is_answered_and_costs_nothing() -> None:
     action = ClientAction(failure=Failure(command_id=1, description="no"))
     message = FromFunction(reply=Reply(command_id=1, client_action=action))
 
-    assert machine.receive(MessageArrived(message)) == (Answer(action, []),)
+    assert machine.receive(MessageArrived(message)) == (Answer(action, [], 0),)
+    machine.receive(Answered())
     assert available(machine, at(0)) == 10
 
 
@@ -214,7 +220,7 @@ def failure_that_costs() -> MessageArrived:
             "Unexpected entity message",
             "expected a reply, found nothing",
         ),
-        (Stored(), "Unexpected entity behavior", "Stored while awaiting a reply"),
+        (Answered(), "Unexpected entity behavior", "Answered while awaiting a reply"),
     ],
 )
 def test_what_breaks_the_protocol_crashes_and_stores_nothing(
