@@ -23,6 +23,7 @@ __all__ = [
     "choices_of",
     "describe",
     "is_async",
+    "is_generator",
     "same_type",
     "signature_of",
 ]
@@ -70,7 +71,9 @@ class Handler:
         return index in self._indexes
 
 
-def bind(function: Callable[..., Any], slots: Sequence[Slot]) -> Handler:
+def bind(
+    function: Callable[..., Any], slots: Sequence[Slot], *, may_yield: bool = False
+) -> Handler:
     """Work out which slot each parameter of a handler asks for.
 
     Args:
@@ -78,6 +81,7 @@ def bind(function: Callable[..., Any], slots: Sequence[Slot]) -> Handler:
         slots: What can be asked for. The first that accepts an annotation gets the parameter. If
             several parameters have such an annotation, the last of them is for the first slot, and
             those before it for the slots after it: `(state: str, event: str)`.
+        may_yield: Whether the function may be a generator.
 
     Raises:
         RegistrationError: Naming the function and its place, if a parameter has no annotation, asks
@@ -85,7 +89,7 @@ def bind(function: Callable[..., Any], slots: Sequence[Slot]) -> Handler:
     """
     where = describe(function)
     signature = signature_of(function)
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    if not may_yield and is_generator(function):
         raise RegistrationError(f"{where}: expected a function that returns, found a generator")
     asked = {
         parameter.name: _slots_for(parameter, slots, where)
@@ -144,6 +148,12 @@ def describe(function: object) -> str:
 def is_async(function: object) -> bool:
     """Return whether calling a function gives an awaitable, as far as its declaration tells."""
     return inspect.iscoroutinefunction(_called(function))
+
+
+def is_generator(function: object) -> bool:
+    """Return whether calling a function gives a generator, as far as its declaration tells."""
+    called = _called(function)
+    return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
 
 
 def same_type(annotation: object, wanted: object) -> bool:

@@ -141,6 +141,22 @@ class RuntimeHost(Protocol):
         """
         ...
 
+    def stateless(
+        self, entity: DeployedEntity, handler: CommandHandler
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        """Return a handler for a service without entities, whose requests run side by side.
+
+        It begins no request whose deadline has passed and ends those whose deadline passes, reports
+        each `UserFunctionError`, and on exit lets those that run finish, as long as the grace
+        allows.
+
+        Args:
+            entity: The service.
+            handler: Carries out its requests. Cancelling it, or closing its stream, must end what
+                it has begun.
+        """
+        ...
+
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
     ) -> Outcome:

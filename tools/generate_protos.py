@@ -66,6 +66,12 @@ TARGETS = (
         "quotas",
     ),
     Target(
+        "plugins/action/tests/protos",
+        "station/*.proto",
+        "plugins/action/tests/station",
+        "station",
+    ),
+    Target(
         "plugins/eventsourced/tests/protos",
         "notebook/*.proto",
         "plugins/eventsourced/tests/notebook",

@@ -11,8 +11,9 @@ Subclass the contract in your kind's tests::
         def entity(self):
             return CounterEntity(...)  # complete, as an application would declare it
 
-It looks at the registration, at the user function's end of the stream and at the pure files. What a
-kind does with commands and the store is its own affair, and its own tests'.
+It looks at the registration, at the user function's end of streams and calls, whichever the kind
+has, and at the pure files. What a kind does with commands and the store is its own affair, and its
+own tests'.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from __future__ import annotations
 import ast
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,12 +35,12 @@ from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.kind import EntityKind
-from cloudstate_core.links import ConversationMethod, ProtocolMethod
+from cloudstate_core.links import CallMethod, ConversationMethod, ProtocolMethod
 from cloudstate_core.plugins import Plugins, load_plugins
 
 __all__ = ["EntityKindContract"]
 
-_PURE_FILES = ("context.py", "entity.py", "machine.py", "session.py")
+_PURE_FILES = ("context.py", "entity.py", "machine.py", "session.py", "wire.py")
 
 _IMPURE_MODULES = frozenset(
     (
@@ -113,6 +115,32 @@ class EntityKindContract(ABC):
 
             assert sent == []
 
+    async def test_a_call_that_means_nothing_is_answered_and_ends(
+        self, kind: EntityKind, entity: EntityDefinition
+    ) -> None:
+        for method in _calls(kind, entity):
+            answers = await _answers(method, method.rpc.request_class())
+
+            assert [type(answer) for answer in answers] == [method.rpc.response_class]
+
+    async def test_a_call_whose_stream_is_empty_is_answered_and_ends(
+        self, kind: EntityKind, entity: EntityDefinition
+    ) -> None:
+        for method in _calls(kind, entity):
+            if method.rpc.client_streaming:
+                answers = await _answers(method)
+
+                assert [type(answer) for answer in answers] == [method.rpc.response_class]
+
+    async def test_a_call_may_end_before_it_has_begun(
+        self, kind: EntityKind, entity: EntityDefinition
+    ) -> None:
+        for method in _calls(kind, entity):
+            answers = method.serve(_sent())
+
+            await answers.aclose()
+            await answers.aclose()
+
     def test_the_pure_files_do_no_io_and_read_no_clock(self, kind: EntityKind) -> None:
         folder = Path(inspect.getfile(type(kind))).parent
         present = [folder / name for name in _PURE_FILES if (folder / name).exists()]
@@ -151,6 +179,21 @@ def _served(kind: EntityKind, entity: EntityDefinition) -> Mapping[str, Protocol
 def _conversations(kind: EntityKind, entity: EntityDefinition) -> list[ConversationMethod]:
     methods = _served(kind, entity).values()
     return [each for each in methods if isinstance(each, ConversationMethod)]
+
+
+def _calls(kind: EntityKind, entity: EntityDefinition) -> list[CallMethod]:
+    methods = _served(kind, entity).values()
+    return [each for each in methods if isinstance(each, CallMethod)]
+
+
+async def _answers(method: CallMethod, *messages: Message) -> list[Message]:
+    async with aclosing(method.serve(_sent(*messages))) as answers:
+        return [answer async for answer in answers]
+
+
+async def _sent(*messages: Message) -> AsyncGenerator[Message, None]:
+    for message in messages:
+        yield message
 
 
 def _impure_imports(path: Path) -> Iterator[str]:

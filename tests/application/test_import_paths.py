@@ -13,6 +13,8 @@ CASES = [
     ("event_sourced_context", "SnapshotContext", "cloudstate_eventsourced"),
     ("action_protocol_entity", "Action", "cloudstate_action"),
     ("action_context", "ActionContext", "cloudstate_action"),
+    ("action_context", "ActionReply", "cloudstate_action"),
+    ("action_context", "MessageEnvelope", "cloudstate_action"),
 ]
 
 
@@ -62,6 +64,8 @@ def test_a_kind_that_is_broken_is_not_taken_for_one_that_is_missing(tmp_path, mo
     (package / "__init__.py").write_text("")
     (package / "entity.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(tmp_path)
+    for loaded in [each for each in sys.modules if each.partition(".")[0] == package.name]:
+        monkeypatch.delitem(sys.modules, loaded)
     asked = importlib.import_module("cloudstate.action_protocol_entity")
 
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
@@ -73,7 +77,8 @@ def test_importing_costs_neither_grpc_nor_a_kind() -> None:
 import sys
 import cloudstate.cloudstate, cloudstate.event_sourced_entity, cloudstate.event_sourced_context
 import cloudstate.action_protocol_entity, cloudstate.action_context
-heavy = {"grpc", "structlog", "rich", "cloudstate_eventsourced", "cloudstate_runtime"}
+heavy = {"grpc", "structlog", "rich", "cloudstate_runtime"}
+heavy |= {"cloudstate_action", "cloudstate_eventsourced"}
 sys.exit(", ".join(heavy & sys.modules.keys()) or 0)
 """
     done = subprocess.run(

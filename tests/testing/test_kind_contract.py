@@ -17,7 +17,7 @@ from cloudstate_core.caller import Caller
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.kind import EntityKind
-from cloudstate_core.links import ConversationMethod, Rpc, Write
+from cloudstate_core.links import CallMethod, ConversationMethod, Rpc, Write
 from cloudstate_core.testing.kind_contract import EntityKindContract, _impure_imports
 
 
@@ -94,6 +94,39 @@ class Undiscerning(WordKind):
         return super().protocol_methods([], caller)
 
 
+async def what(messages):
+    async for _ in messages:
+        pass
+    yield StringValue(value="what?")
+
+
+async def nothing(messages):
+    async for message in messages:
+        yield message
+
+
+async def twice(messages):
+    yield StringValue()
+    yield StringValue()
+
+
+async def raising(messages):
+    raise ValueError("what?")
+    yield
+
+
+class CalledKind(WordKind):
+    """Words that are called, and not talked to."""
+
+    def __init__(self, serve: Callable[..., object] = what) -> None:
+        self._serve = serve
+
+    def protocol_methods(
+        self, entities: Sequence[EntityDefinition], caller: Caller
+    ) -> list[CallMethod]:
+        return [CallMethod(Rpc(self.path, StringValue, StringValue), self._serve)]
+
+
 class WordContract(EntityKindContract):
     """The contract, to be called test by test."""
 
@@ -140,6 +173,31 @@ def test_a_kind_that_takes_any_entity_is_found() -> None:
 async def test_a_stream_that_bears_anything_is_found(kind: EntityKind) -> None:
     with pytest.raises(AssertionError):
         await first_message(kind)
+
+
+async def test_a_kind_of_calls_that_keeps_it_passes() -> None:
+    kind, entity = CalledKind(), Word()
+
+    CONTRACT.test_a_host_serves_the_protocol_service_of_the_kind_and_no_other(kind, entity)
+    await first_message(kind)  # which asks nothing of it
+    await CONTRACT.test_a_call_that_means_nothing_is_answered_and_ends(kind, entity)
+    await CONTRACT.test_a_call_whose_stream_is_empty_is_answered_and_ends(kind, entity)
+    await CONTRACT.test_a_call_may_end_before_it_has_begun(kind, entity)
+
+
+@pytest.mark.parametrize("serve", [twice, raising])
+async def test_a_call_that_bears_anything_is_found(serve) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        await CONTRACT.test_a_call_that_means_nothing_is_answered_and_ends(
+            CalledKind(serve), Word()
+        )
+
+
+async def test_a_call_that_says_nothing_about_an_empty_stream_is_found() -> None:
+    with pytest.raises(AssertionError):
+        await CONTRACT.test_a_call_whose_stream_is_empty_is_answered_and_ends(
+            CalledKind(nothing), Word()
+        )
 
 
 def test_impure_files_are_found(tmp_path: Path) -> None:

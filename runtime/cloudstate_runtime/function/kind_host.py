@@ -15,6 +15,7 @@ from cloudstate_core.links import FunctionLink
 from cloudstate_core.store import Commit, EntityKey, StateStore, Write
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
+from cloudstate_runtime.activation.stateless import StatelessService, open_stateless_service
 from cloudstate_runtime.durable.remembered import Memory
 from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.settings import RuntimeSettings
@@ -69,6 +70,13 @@ class KindHost:
             max_active_entities=self.settings.max_active_entities,
         )
         return open_region(region, self.grace)
+
+    def stateless(
+        self, entity: DeployedEntity, handler: CommandHandler
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        """Return what requests of a service without entities go through."""
+        service = StatelessService(entity, handler, self.reports.send, self.clock, self.instrument)
+        return open_stateless_service(service, self.grace)
 
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome

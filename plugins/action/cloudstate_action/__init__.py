@@ -1,0 +1,1 @@
+"""The action kind: functions without state."""
