@@ -166,9 +166,7 @@ async def open_runtime(
     epoch = await store.claim(range(SLICES))
     reports = {name: Reports(name, link, clock) for name, link in functions.items()}
     router = _router(served, reports, clock, settings)
-    caller = RuntimeCaller(router, served, clock)
-    for link in functions.values():
-        link.connect(caller)
+    _let_call(functions.values(), RuntimeCaller(router, served, clock))
 
     def host(name: str) -> KindHost:
         return KindHost(
@@ -265,6 +263,11 @@ def _router(
         max_hops=settings.max_hops,
         max_pending_effects=settings.max_pending_effects,
     )
+
+
+def _let_call(links: Iterable[FunctionLink], caller: RuntimeCaller) -> None:
+    for link in links:
+        link.connect(caller)
 
 
 def _intercepted(router: Router, plugins: Plugins, clock: Clock, limits: Limits) -> CommandHandler:
