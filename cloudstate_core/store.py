@@ -20,13 +20,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
-from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar
 
 from google.protobuf.any_pb2 import Any
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.stored import (
+    SLICES,
+    EntityKey,
+    LoggedEvent,
+    OutboxMessage,
+    ParkedMessage,
+    RememberedReply,
+    Snapshot,
+    StoredEvent,
+    StoredValue,
+    slice_of,
+)
 from cloudstate_core.value import value
 
 __all__ = [
@@ -42,6 +53,7 @@ __all__ = [
     "EntityKey",
     "LoggedEvent",
     "OutboxMessage",
+    "ParkedMessage",
     "PutSnapshot",
     "PutValue",
     "Received",
@@ -56,9 +68,6 @@ __all__ = [
     "slice_of",
 ]
 
-#: How many slices there are. Fixed for ever: stored positions and epochs are per slice.
-SLICES = 1024
-
 #: An entity id is at most this long, UTF-8 encoded. Ids are keys of indexes and parts of names
 #: elsewhere; longer ones are refused at the door.
 MAX_ENTITY_ID_BYTES = 512
@@ -71,25 +80,6 @@ MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
 #: unless their writer says otherwise: a caller that tries again does so within a day.
 KEEP_REPLIES_S = 24 * 3600.0
 KEEP_REPLIES = 10_000
-
-
-@value
-class EntityKey:
-    """One entity, across the deployment.
-
-    Attributes:
-        persistence_id: Namespace, from the entity's declaration.
-        entity_id: Any Unicode text that UTF-8 can encode, not empty.
-    """
-
-    persistence_id: str
-    entity_id: str
-
-
-def slice_of(key: EntityKey) -> int:
-    """Return the slice of a key: the same on every machine, in every release."""
-    name = key.persistence_id.encode() + b"\x00" + key.entity_id.encode()
-    return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") % SLICES
 
 
 @value
@@ -198,73 +188,6 @@ class Commit:
     writes: tuple[Write, ...]
 
 
-@value
-class StoredEvent:
-    """One event of one entity, exactly as it was appended."""
-
-    sequence: int
-    payload: Any
-
-
-@value
-class LoggedEvent:
-    """One event as a reader of the log sees it.
-
-    Attributes:
-        slice: The slice.
-        position: Gapless within the slice.
-        key: The entity.
-        sequence: Gapless within the entity.
-        payload: The event.
-        metadata: What the writer added.
-        unix_time_s: When it was written, by the writer's clock.
-    """
-
-    slice: int
-    position: int
-    key: EntityKey
-    sequence: int
-    payload: Any
-    metadata: Mapping[str, str]
-    unix_time_s: float
-
-
-@value
-class Snapshot:
-    """The newest snapshot of an entity: `state` covers the events up to `sequence`."""
-
-    sequence: int
-    state: Any
-
-
-@value
-class StoredValue:
-    """The value of an entity; `value` is None if it was never written or is deleted."""
-
-    revision: int
-    value: Any | None
-
-
-@value
-class RememberedReply:
-    """What `RememberReply` kept."""
-
-    digest: bytes
-    reply: bytes
-
-
-@value
-class OutboxMessage:
-    """A message that waits in the outbox; `number` grows in commit order within a slice."""
-
-    number: int
-    sender: EntityKey
-    message_id: str
-    destination: str
-    payload: Any
-    metadata: Mapping[str, str]
-
-
 class StateStore(ABC):
     """Keeps the state of entities.
 
@@ -365,12 +288,55 @@ class StateStore(ABC):
         """
 
     @abstractmethod
-    async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
-        """Return the oldest messages that wait in the outbox of some slices."""
+    async def outbox(self, slices: range, *, after: int = 0, limit: int) -> list[OutboxMessage]:
+        """Return the oldest messages that wait in the outbox of some slices.
+
+        Parked messages do not wait.
+
+        Args:
+            slices: Which slices.
+            after: Only messages with a larger number than this.
+            limit: Return at most this many, at least 1.
+
+        Returns:
+            Messages in the order of their numbers.
+        """
 
     @abstractmethod
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
-        """Take messages out of the outbox for good. Unknown ids are ignored."""
+        """Take messages out of the outbox for good, parked ones too. Unknown ids are ignored.
+
+        In the same transaction every `Received` note of such an id is forgotten, on whatever
+        entity, and those of ids that begin with one of these and a dot: nobody will bring the
+        message again. So no more notes are kept than there are messages on their way.
+        """
+
+    @abstractmethod
+    async def park(self, message_id: str, reason: str) -> bool:
+        """Take a message out of those that wait, and keep it with the reason.
+
+        The notes that it was received stay. A message that is parked already keeps its reason.
+
+        Returns:
+            Whether it waited.
+        """
+
+    @abstractmethod
+    async def unpark(self, message_ids: Sequence[str]) -> list[str]:
+        """Let parked messages wait in the outbox again, each under its old number.
+
+        Returns:
+            Which of them were parked.
+        """
+
+    @abstractmethod
+    async def parked(self, *, after: int = 0, limit: int) -> list[ParkedMessage]:
+        """Return the oldest parked messages, in the order of their numbers.
+
+        Args:
+            after: Only messages with a larger number than this.
+            limit: Return at most this many, at least 1.
+        """
 
     @abstractmethod
     async def offsets(self, consumer: str) -> dict[int, int]:
@@ -400,8 +366,8 @@ class StateStore(ABC):
     async def delete(self, key: EntityKey, epoch: int) -> None:
         """Erase every trace of an entity, durably. No error if there is none.
 
-        The messages that it has waiting in the outbox are such a trace. Sequence and revision
-        start anew.
+        The messages that it has in the outbox, waiting or parked, are such a trace. Sequence and
+        revision start anew.
 
         Positions of its events in the log stay used: readers see that they are gone, not others
         in their place.

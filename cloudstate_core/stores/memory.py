@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +32,7 @@ from cloudstate_core.store import (
     EntityKey,
     LoggedEvent,
     OutboxMessage,
+    ParkedMessage,
     RememberedReply,
     Snapshot,
     StateStore,
@@ -53,6 +53,7 @@ from cloudstate_core.stores.copies import (
     Value,
     copies_of,
 )
+from cloudstate_core.stores.messages import Messages
 from cloudstate_core.stores.replies import Replies
 
 __all__ = ["MemoryBackend", "MemorySettings", "MemoryStore"]
@@ -66,7 +67,6 @@ class _Entity:
     snapshot: State | None = None
     revision: int = 0
     value: Payload | None = None
-    received: set[bytes] = field(default_factory=set)
 
     def is_listed(self) -> bool:
         return bool(self.events) or self.snapshot is not None or self.value is not None
@@ -93,15 +93,6 @@ class _Slice:
     log: list[_Logged] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A message in the outbox."""
-
-    number: int
-    sender: EntityKey
-    message: Message
-
-
 class MemoryStore(StateStore):
     """Keeps state in memory.
 
@@ -114,8 +105,7 @@ class MemoryStore(StateStore):
         self._entities: dict[EntityKey, _Entity] = {}
         self._slices: dict[int, _Slice] = {}
         self._replies = Replies()
-        self._outbox: dict[bytes, _Waiting] = {}
-        self._messages_so_far = 0
+        self._messages = Messages()
         self._offsets: dict[str, dict[int, int]] = {}
         self._is_closed = False
 
@@ -182,17 +172,28 @@ class MemoryStore(StateStore):
             found += (_logged_event(number, event) for event in page)
         return found
 
-    async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
-        check_page(limit=limit)
+    async def outbox(self, slices: range, *, after: int = 0, limit: int) -> list[OutboxMessage]:
+        check_page(limit=limit, after=after)
         check_slices(slices)
         await self._step()
-        waiting = (each for each in self._outbox.values() if slice_of(each.sender) in slices)
-        return [_outbox_message(each) for each in islice(waiting, limit)]
+        return self._messages.waiting(slices, after, limit)
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
         await self._step()
-        for message_id in message_ids:
-            self._outbox.pop(message_id.encode(), None)
+        self._messages.acknowledge([message_id.encode() for message_id in message_ids])
+
+    async def park(self, message_id: str, reason: str) -> bool:
+        await self._step()
+        return self._messages.park(message_id.encode(), reason, self._clock.unix_time_s())
+
+    async def unpark(self, message_ids: Sequence[str]) -> list[str]:
+        await self._step()
+        return self._messages.unpark(message_ids)
+
+    async def parked(self, *, after: int = 0, limit: int) -> list[ParkedMessage]:
+        check_page(limit=limit, after=after)
+        await self._step()
+        return self._messages.parked(after, limit)
 
     async def offsets(self, consumer: str) -> dict[int, int]:
         await self._step()
@@ -226,8 +227,7 @@ class MemoryStore(StateStore):
         self._replies.forget(key)
         home = self._slice(slice_of(key))
         home.log = [event for event in home.log if event.key != key]
-        for waiting in [each for each in self._outbox.values() if each.sender == key]:
-            del self._outbox[waiting.message.message_id]
+        self._messages.erase(key)
 
     async def check(self) -> None:
         await self._step()
@@ -256,9 +256,9 @@ class MemoryStore(StateStore):
                     sequence += len(payloads)
                 case Value(expected) if expected != entity.revision:
                     raise RevisionConflict(entity_id, expected=expected, actual=entity.revision)
-                case Note(name) if name in entity.received:
+                case Note(name) if self._messages.is_received(key, name):
                     raise AlreadyReceived(entity_id, name.decode())
-                case Message(name) if name in self._outbox:
+                case Message(name) if self._messages.is_sent(name):
                     raise ValueError(
                         f"expected a new message id, found {name.decode()!r} in the outbox"
                     )
@@ -275,13 +275,12 @@ class MemoryStore(StateStore):
                     entity.snapshot = write
             case Value(_, payload):
                 entity.revision, entity.value = entity.revision + 1, payload
-            case Message(message_id):
-                self._messages_so_far += 1
-                self._outbox[message_id] = _Waiting(self._messages_so_far, key, write)
+            case Message():
+                self._messages.add(key, write)
             case Reply():
                 self._replies.add(key, write, self._clock.unix_time_s())
             case Note(message_id):
-                entity.received.add(message_id)
+                self._messages.note(key, message_id)
 
     def _append(
         self, key: EntityKey, entity: _Entity, payloads: list[Payload], metadata: dict[str, str]
@@ -340,16 +339,4 @@ def _logged_event(number: int, event: _Logged) -> LoggedEvent:
         _any(event.payload),
         dict(event.metadata),
         event.unix_time_s,
-    )
-
-
-def _outbox_message(waiting: _Waiting) -> OutboxMessage:
-    message = waiting.message
-    return OutboxMessage(
-        waiting.number,
-        waiting.sender,
-        message.message_id.decode(),
-        message.destination.decode(),
-        _any(message.payload),
-        dict(message.metadata),
     )

@@ -11,6 +11,7 @@ from cloudstate_core.store import (
     EntityKey,
     LoggedEvent,
     OutboxMessage,
+    ParkedMessage,
     RememberedReply,
     Snapshot,
     StateStore,
@@ -89,11 +90,20 @@ class FaultyStore(StateStore):
     ) -> list[LoggedEvent]:
         return await self._call(lambda: self.inner.log(slices, after=after, limit=limit))
 
-    async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
-        return await self._call(lambda: self.inner.outbox(slices, limit=limit))
+    async def outbox(self, slices: range, *, after: int = 0, limit: int) -> list[OutboxMessage]:
+        return await self._call(lambda: self.inner.outbox(slices, after=after, limit=limit))
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
         await self._call(lambda: self.inner.acknowledge(message_ids))
+
+    async def park(self, message_id: str, reason: str) -> bool:
+        return await self._call(lambda: self.inner.park(message_id, reason))
+
+    async def unpark(self, message_ids: Sequence[str]) -> list[str]:
+        return await self._call(lambda: self.inner.unpark(message_ids))
+
+    async def parked(self, *, after: int = 0, limit: int) -> list[ParkedMessage]:
+        return await self._call(lambda: self.inner.parked(after=after, limit=limit))
 
     async def offsets(self, consumer: str) -> dict[int, int]:
         return await self._call(lambda: self.inner.offsets(consumer))

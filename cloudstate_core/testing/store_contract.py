@@ -20,7 +20,7 @@ from __future__ import annotations
 import pytest
 
 # What a test of the suite asserts is to be explained as well as that of any other test.
-_PARTS = "atomicity events failures identity log messages races replies state"
+_PARTS = "atomicity events failures identity log messages parking races replies state"
 for _part in _PARTS.split():
     pytest.register_assert_rewrite(f"cloudstate_core.testing.store_contract_{_part}")
 
@@ -30,6 +30,7 @@ from cloudstate_core.testing.store_contract_failures import FailureCases  # noqa
 from cloudstate_core.testing.store_contract_identity import IdentityCases  # noqa: E402
 from cloudstate_core.testing.store_contract_log import LogCases  # noqa: E402
 from cloudstate_core.testing.store_contract_messages import MessageCases  # noqa: E402
+from cloudstate_core.testing.store_contract_parking import ParkingCases  # noqa: E402
 from cloudstate_core.testing.store_contract_races import RaceCases  # noqa: E402
 from cloudstate_core.testing.store_contract_replies import ReplyCases  # noqa: E402
 from cloudstate_core.testing.store_contract_setting import (  # noqa: E402
@@ -48,6 +49,7 @@ class StateStoreContract(
     StateCases,
     IdentityCases,
     MessageCases,
+    ParkingCases,
     ReplyCases,
     LogCases,
     FailureCases,

@@ -109,10 +109,16 @@ class Author:
         return lambda store: store.commit(commit)
 
     def _other_work(self) -> Step:
-        match self._random.choice(["acknowledge", "delete", "offsets", "claim"]):
+        match self._random.choice(["acknowledge", "delete", "offsets", "claim", "park", "unpark"]):
             case "acknowledge":
                 names, self._waiting = self._waiting[:3], self._waiting[3:]
                 return lambda store: store.acknowledge(names)
+            case "park":
+                (name,) = self._waiting[-1:] or ("none",)
+                return lambda store: store.park(name, f"why {name} is parked")
+            case "unpark":
+                names = self._waiting[-9:]
+                return lambda store: store.unpark(names)
             case "delete":
                 key = self._random.choice(_KEYS)
                 self._sequences.pop(key, None)
@@ -144,6 +150,8 @@ async def contents(store: StateStore) -> list[object]:
             await store.remembered_reply(event.key, name),
             await _is_received(store, event.key, name),
         )
+    parked = await store.parked(limit=10_000)
+    found.append([(p.message.message_id, p.reason) for p in parked])
     outbox = await store.outbox(_ALL_SLICES, limit=10_000)
     found.append([(m.message_id, m.sender, m.payload, m.metadata) for m in outbox])
     for key in _KEYS:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from asyncio import Future
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from cloudstate_core.store import Commit, EntityKey
 from cloudstate_core.stores.copies import CopiedWrite, copies_of
 
-__all__ = ["CommitEntry", "Entry"]
+__all__ = ["AcknowledgeEntry", "CommitEntry", "Entry"]
 
 R = TypeVar("R")
 
@@ -55,3 +56,18 @@ class CommitEntry(Entry[None]):
         self.writes: list[CopiedWrite] = copies.writes
         self.names_messages = copies.names_messages
         self.unix_time_s = unix_time_s
+
+
+class AcknowledgeEntry(Entry[None]):
+    """Messages that are done; they leave the file together with what is committed then.
+
+    Args:
+        message_ids: Their names.
+    """
+
+    __slots__ = ("message_ids",)
+
+    def __init__(self, message_ids: Sequence[str]) -> None:
+        super().__init__()
+        self.result = None
+        self.message_ids = [message_id.encode() for message_id in message_ids]

@@ -10,7 +10,7 @@ from cloudstate_sqlite import statements
 from cloudstate_sqlite.ledger import Ledger
 from cloudstate_sqlite.schema import MAX_SEQUENCE, SEQUENCE_BITS
 
-__all__ = ["acknowledge", "claim", "delete", "probe", "save_offsets"]
+__all__ = ["claim", "delete", "probe", "save_offsets"]
 
 
 def claim(ledger: Ledger, slices: Sequence[int]) -> int:
@@ -21,12 +21,6 @@ def claim(ledger: Ledger, slices: Sequence[int]) -> int:
     for number in slices:
         ledger.epochs[number] = epoch
     return epoch
-
-
-def acknowledge(ledger: Ledger, message_ids: Sequence[bytes]) -> None:
-    ledger.connection.executemany(
-        "DELETE FROM outbox WHERE message_id = ?", ((message_id,) for message_id in message_ids)
-    )
 
 
 def save_offsets(ledger: Ledger, consumer: bytes, offsets: Mapping[int, int]) -> None:

@@ -9,7 +9,7 @@ else has changed the file, nothing is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ from cloudstate_core.stores.copies import Events, Message, Note, Payload, Reply,
 from cloudstate_sqlite import statements
 from cloudstate_sqlite.ahead import Ahead
 from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
-from cloudstate_sqlite.entries import CommitEntry
+from cloudstate_sqlite.entries import AcknowledgeEntry, CommitEntry
+from cloudstate_sqlite.messages import acknowledge
 from cloudstate_sqlite.replies import RememberedRows
 from cloudstate_sqlite.rows import SqlValue
 from cloudstate_sqlite.schema import (
@@ -134,7 +135,7 @@ class Ledger:
         self.next_event = 1
         self._remembered_entities = remembered_entities
         self._heads: dict[EntityKey, Head] = {}
-        self._received: set[tuple[int, bytes]] = set()
+        self._received: set[tuple[bytes, int]] = set()
         self._waiting: set[bytes] = set()
         self._rows = _Rows()
         self._data_version = self._read_data_version()
@@ -174,8 +175,8 @@ class Ledger:
         if self._read_data_version() != self._data_version:
             raise StoreUnavailable("the file of the store was changed by another program")
 
-    def write(self, entries: list[CommitEntry]) -> None:
-        """Write commits in one transaction, durably.
+    def write(self, entries: list[CommitEntry], done: Sequence[AcknowledgeEntry] = ()) -> None:
+        """Write commits in one transaction, durably, and take out the messages that are done.
 
         A commit that is refused gets an error and leaves nothing; the others are written. If this
         raises, the caller has to find out what is in the file.
@@ -190,6 +191,9 @@ class Ledger:
         self._rows.write(self.connection)
         if self._rows.messages:
             self.set_counter(LAST_MESSAGE, self._next_message - 1)
+        # In the end: a commit that came before must still find that it brings a message twice.
+        for entry_done in done:
+            acknowledge(self.connection, entry_done.message_ids)
         self.connection.execute("COMMIT")
         self._rows = _Rows()
         for entry, head in zip(entries, heads, strict=True):
@@ -258,7 +262,7 @@ class Ledger:
                 continue
             for write in entry.writes:
                 if isinstance(write, Note):
-                    received += (self._heads[entry.key].entity, write.message_id)
+                    received += (write.message_id, self._heads[entry.key].entity)
                 elif isinstance(write, Message):
                     waiting.append(write.message_id)
         self._received.update(statements.FIND_RECEIVED.run(self.connection, received))
@@ -285,7 +289,7 @@ class Ledger:
                         return LimitExceeded(f"expected at most {MAX_SEQUENCE} events of an entity")
                 case Value(expected) if expected != head.revision:
                     return RevisionConflict(entity_id, expected=expected, actual=head.revision)
-                case Note(message_id) if (head.entity, message_id) in self._received:
+                case Note(message_id) if (message_id, head.entity) in self._received:
                     return AlreadyReceived(entity_id, message_id.decode())
                 case Message(message_id) if message_id in self._waiting:
                     return ValueError(
@@ -321,8 +325,8 @@ class Ledger:
                         head.entity, head.checksum, head.replies, write, entry.unix_time_s
                     )
                 case Note(message_id):
-                    self._received.add((head.entity, message_id))
-                    rows.received += (head.entity, message_id)
+                    self._received.add((message_id, head.entity))
+                    rows.received += (message_id, head.entity)
                 case Message():
                     self._enqueue(head, write)
 

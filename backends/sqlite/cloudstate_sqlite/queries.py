@@ -20,7 +20,6 @@ __all__ = [
     "LOGGED_EVENT",
     "LOG_OF_SLICE",
     "OFFSETS",
-    "OUTBOX",
     "REPLY",
     "SNAPSHOT",
     "TAIL_OF_LOG",
@@ -104,13 +103,6 @@ LOGGED_EVENT = f"""
     SELECT x.log_at, {_LOGGED}
     FROM events AS x LEFT JOIN entities AS e ON e.entity = x.at >> {SEQUENCE_BITS}
     WHERE x.id = ?"""
-
-OUTBOX = """
-    SELECT o.number, e.persistence_id, e.entity_id, o.message_id, o.destination, o.type_url,
-        o.payload, o.metadata, o.checksum
-    FROM outbox AS o JOIN entities AS e USING (entity)
-    WHERE o.slice BETWEEN :first AND :last AND (o.slice - :first) % :step = 0
-    ORDER BY o.number LIMIT :limit"""
 
 OFFSETS = "SELECT slice, position FROM offsets WHERE consumer = ?"
 

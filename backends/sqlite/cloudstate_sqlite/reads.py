@@ -15,7 +15,6 @@ from cloudstate_core.errors import CorruptState
 from cloudstate_core.store import (
     EntityKey,
     LoggedEvent,
-    OutboxMessage,
     Snapshot,
     StoredEvent,
     StoredValue,
@@ -32,7 +31,6 @@ __all__ = [
     "last_sequence",
     "log",
     "offsets",
-    "outbox",
     "snapshot",
     "value",
 ]
@@ -185,34 +183,6 @@ def _logged_event(row: tuple[Column, ...]) -> LoggedEvent:
         raise _damaged(key, f"event {sequence}")
     content = Any(type_url=type_url, value=payload)
     return LoggedEvent(number, position, key, sequence, content, _metadata(metadata), now_s)
-
-
-def outbox(connection: apsw.Connection, slices: range, limit: int) -> list[OutboxMessage]:
-    if not slices:
-        return []
-    bounds = {
-        "first": min(slices),
-        "last": max(slices),
-        "step": abs(slices.step),
-        "limit": min(limit, _MAX_LIMIT),
-    }
-    return [_message(row) for row in connection.execute(queries.OUTBOX, bounds)]
-
-
-def _message(row: tuple[Column, ...]) -> OutboxMessage:
-    number, persistence_id, entity_id, name, destination, type_url, payload, metadata, total = row
-    key = EntityKey(persistence_id.decode(), entity_id.decode())
-    parts = (name, destination, type_url.encode(), payload, metadata.encode())
-    if total != checksum(key_checksum(key), number, *parts):
-        raise _damaged(key, f"message {number} of the outbox")
-    return OutboxMessage(
-        number,
-        key,
-        name.decode(),
-        destination.decode(),
-        Any(type_url=type_url, value=payload),
-        _metadata(metadata),
-    )
 
 
 def offsets(connection: apsw.Connection, consumer: bytes) -> dict[int, int]:

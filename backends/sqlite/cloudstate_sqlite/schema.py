@@ -10,6 +10,8 @@
 * `slices` holds the epoch of each slice, and a position that is used although its event may be
   gone. What is deleted frees no entity number and no position.
 * `replies` are numbered within their entity, `nth`, so that those which are too many are found.
+* `received` is in the order of message ids, since whoever acknowledges a message forgets the notes
+  of all ids that begin with its own. It is no longer than the outbox for long.
 * Names are stored as blobs: their order is that of their bytes, and no character is special.
 * `checksum` covers what a row holds and whose it is, so that a row that got into another's place
   is found out as well.
@@ -40,7 +42,7 @@ __all__ = [
 APPLICATION_ID = int.from_bytes(b"Clst", "big")
 
 #: In the header of the file. A file of another version is left alone.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: `at` is the entity's number, shifted by this, and the sequence.
 SEQUENCE_BITS = 32
@@ -95,13 +97,14 @@ CREATE TABLE replies (
 CREATE INDEX replies_by_number ON replies (entity, nth);
 CREATE INDEX replies_by_age ON replies (until_unix_s);
 
-CREATE TABLE received (entity INTEGER, message_id BLOB, PRIMARY KEY (entity, message_id))
+CREATE TABLE received (message_id BLOB, entity INTEGER, PRIMARY KEY (message_id, entity))
     STRICT, WITHOUT ROWID;
 
 CREATE TABLE outbox (
     number INTEGER PRIMARY KEY, message_id BLOB NOT NULL UNIQUE, entity INTEGER NOT NULL,
     slice INTEGER NOT NULL, destination BLOB NOT NULL, type_url TEXT NOT NULL,
-    payload BLOB NOT NULL, metadata TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT;
+    payload BLOB NOT NULL, metadata TEXT NOT NULL, checksum INTEGER NOT NULL,
+    parked_unix_s REAL, parked_reason TEXT) STRICT;
 CREATE INDEX outbox_by_entity ON outbox (entity);
 
 CREATE TABLE offsets (consumer BLOB, slice INTEGER, position INTEGER NOT NULL,

@@ -21,7 +21,7 @@ from cloudstate_core.errors import (
     StoreUnusable,
 )
 from cloudstate_sqlite.database import Database
-from cloudstate_sqlite.entries import CommitEntry, Entry
+from cloudstate_sqlite.entries import AcknowledgeEntry, CommitEntry, Entry
 from cloudstate_sqlite.ledger import Ledger, Recent
 from cloudstate_sqlite.readers import Readers
 from cloudstate_sqlite.schema import RECOVERIES
@@ -71,17 +71,17 @@ class Scribe:
         self._upkeep: Upkeep | None = None
 
     def carry_out(self, batch: Sequence[Entry[Any]]) -> None:
-        """Carry out entries; commits that follow each other share a transaction."""
-        commits: list[CommitEntry] = []
+        """Carry out entries; commits and acknowledgements share a transaction, as they come."""
+        shared: list[CommitEntry | AcknowledgeEntry] = []
         for entry in batch:
-            if isinstance(entry, CommitEntry):
-                commits.append(entry)
+            if isinstance(entry, CommitEntry | AcknowledgeEntry):
+                shared.append(entry)
                 continue
-            self._write(commits)
-            commits = []
+            self._write(shared)
+            shared = []
             if isinstance(entry, Job):
                 self._try([entry], partial(_run_job, entry))
-        self._write(commits)
+        self._write(shared)
 
     def keep_up(self) -> None:
         """Do what is due between batches."""
@@ -108,9 +108,11 @@ class Scribe:
         if self._is_acquired:
             self._database.release()
 
-    def _write(self, commits: list[CommitEntry]) -> None:
-        if commits:
-            self._try(commits, lambda ledger: ledger.write(commits))
+    def _write(self, entries: list[CommitEntry | AcknowledgeEntry]) -> None:
+        if entries:
+            commits = [entry for entry in entries if isinstance(entry, CommitEntry)]
+            done = [entry for entry in entries if isinstance(entry, AcknowledgeEntry)]
+            self._try(entries, lambda ledger: ledger.write(commits, done))
 
     def _try(self, entries: Sequence[Entry[Any]], act: Callable[[Ledger], None]) -> None:
         try:

@@ -48,7 +48,7 @@ PUT_VALUES = RowInsert(
         checksum = excluded.checksum""",
 )
 
-INSERT_RECEIVED = RowInsert("received", ("entity", "message_id"))
+INSERT_RECEIVED = RowInsert("received", ("message_id", "entity"))
 
 INSERT_MESSAGES = RowInsert(
     "outbox",
@@ -85,8 +85,8 @@ FIND_HEADS = Lookup(
 
 FIND_RECEIVED = Lookup(
     2,
-    """SELECT received.entity, received.message_id FROM {sought} AS sought JOIN received
-        ON received.entity = sought.column1 AND received.message_id = sought.column2""",
+    """SELECT received.message_id, received.entity FROM {sought} AS sought JOIN received
+        ON received.message_id = sought.column1 AND received.entity = sought.column2""",
 )
 
 FIND_WAITING = Lookup(

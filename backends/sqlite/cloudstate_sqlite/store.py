@@ -17,6 +17,7 @@ from cloudstate_core.store import (
     EntityKey,
     LoggedEvent,
     OutboxMessage,
+    ParkedMessage,
     RememberedReply,
     Snapshot,
     StateStore,
@@ -24,9 +25,9 @@ from cloudstate_core.store import (
     StoredValue,
 )
 from cloudstate_core.stores.checks import check_key, check_offsets, check_page, check_slices
-from cloudstate_sqlite import jobs, reads
+from cloudstate_sqlite import jobs, messages, reads
 from cloudstate_sqlite.database import Database
-from cloudstate_sqlite.entries import CommitEntry
+from cloudstate_sqlite.entries import AcknowledgeEntry, CommitEntry
 from cloudstate_sqlite.ledger import Recent
 from cloudstate_sqlite.readers import Readers, Suspended
 from cloudstate_sqlite.replies import find_reply
@@ -97,14 +98,30 @@ class SqliteStore(StateStore):
             )
         )
 
-    async def outbox(self, slices: range, *, limit: int) -> list[OutboxMessage]:
-        check_page(limit=limit)
+    async def outbox(self, slices: range, *, after: int = 0, limit: int) -> list[OutboxMessage]:
+        check_page(limit=limit, after=after)
         check_slices(slices)
-        return await self._read(partial(reads.outbox, slices=slices, limit=limit))
+        return await self._read(partial(messages.outbox, slices=slices, after=after, limit=limit))
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
-        names = [message_id.encode() for message_id in message_ids]
-        await self._writer.submit(Job(partial(jobs.acknowledge, message_ids=names)))
+        await self._writer.submit(AcknowledgeEntry(message_ids))
+
+    async def park(self, message_id: str, reason: str) -> bool:
+        now_unix_s = self._clock.unix_time_s()
+        name = message_id.encode()
+        return await self._writer.submit(
+            Job(lambda ledger: messages.park(ledger.connection, name, reason, now_unix_s))
+        )
+
+    async def unpark(self, message_ids: Sequence[str]) -> list[str]:
+        names = list(message_ids)
+        return await self._writer.submit(
+            Job(lambda ledger: messages.unpark(ledger.connection, names))
+        )
+
+    async def parked(self, *, after: int = 0, limit: int) -> list[ParkedMessage]:
+        check_page(limit=limit, after=after)
+        return await self._read(partial(messages.parked, after=after, limit=limit))
 
     async def offsets(self, consumer: str) -> dict[int, int]:
         return await self._read(partial(reads.offsets, consumer=consumer.encode()))
