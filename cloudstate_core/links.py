@@ -31,6 +31,7 @@ __all__ = [
     "FunctionLink",
     "ProtocolMethod",
     "Rpc",
+    "StatefulConversation",
     "Write",
 ]
 
@@ -84,6 +85,19 @@ class Conversation(Protocol):
 
     async def aclose(self) -> None:
         """The runtime has finished or the stream broke: let go of everything held."""
+        ...
+
+
+class StatefulConversation(Conversation, Protocol):
+    """A conversation that holds an entity's state, and shows it to the application's tests.
+
+    Attributes:
+        state: As the next handler gets it; None where there is none.
+    """
+
+    @property
+    def state(self) -> object:
+        """Return the state itself, not a copy."""
         ...
 
 

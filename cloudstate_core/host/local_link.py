@@ -39,7 +39,11 @@ _TERMINATION = "Unexpected entity termination"
 
 
 class LocalStream(EntityStream[In, Out]):
-    """Both ends of one stream, without a stream between them."""
+    """Both ends of one stream, without a stream between them.
+
+    Attributes:
+        conversation: The user function's end.
+    """
 
     def __init__(self, method: ConversationMethod, clock: Clock, send_timeout_s: float) -> None:
         """Start the user function's end."""
@@ -49,7 +53,7 @@ class LocalStream(EntityStream[In, Out]):
         self._waiting: asyncio.Event | None = None
         self._broken = ""
         self._closed = False
-        self._conversation = method.open(self._write)
+        self.conversation = method.open(self._write)
 
     async def send(self, message: In) -> None:
         await self.send_all((message,))
@@ -79,7 +83,7 @@ class LocalStream(EntityStream[In, Out]):
             )
         if self._broken or self._closed:
             return self._terminated()
-        if self._conversation.ended:
+        if self.conversation.ended:
             return UserFunctionError(_TERMINATION, detail="ended a stream by itself")
         return None
 
@@ -89,7 +93,7 @@ class LocalStream(EntityStream[In, Out]):
         self._closed = True
         self._wake()
         try:
-            await self._conversation.aclose()
+            await self.conversation.aclose()
         except Exception:
             log.exception("user_function_raised_while_closing")
 
@@ -101,14 +105,14 @@ class LocalStream(EntityStream[In, Out]):
         if self._has_ended():
             raise self._terminated()
         try:
-            await self._conversation.receive(message)
+            await self.conversation.receive(message)
         except Exception as error:
             self._broken = f"{type(error).__name__}: {error}"
             log.exception("user_function_raised")
             raise self._terminated() from error
 
     def _has_ended(self) -> bool:
-        return bool(self._broken) or self._closed or self._conversation.ended
+        return bool(self._broken) or self._closed or self.conversation.ended
 
     def _terminated(self) -> UserFunctionUnavailable:
         return UserFunctionUnavailable(_TERMINATION, detail=self._broken)
@@ -148,7 +152,7 @@ class LocalLink(FunctionLink):
     def connect(self, caller: Caller) -> None:
         self._user_function.caller.connect(caller)
 
-    def open_stream(self, rpc: Rpc[In, Out]) -> EntityStream[In, Out]:
+    def open_stream(self, rpc: Rpc[In, Out]) -> LocalStream[In, Out]:
         method = self._user_function.methods.get(rpc.path)
         if not isinstance(method, ConversationMethod):
             raise UserFunctionUnavailable(f"the user function does not serve {rpc.path}")

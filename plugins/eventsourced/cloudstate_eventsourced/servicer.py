@@ -63,6 +63,11 @@ class EventSourcedServicer:
         self._service_name = self._entity_id = ""
         self._state: object = None
 
+    @property
+    def state(self) -> object:
+        """The state in memory."""
+        return self._state
+
     async def receive(self, message: Message, /) -> None:
         """Take the next message from the runtime."""
         # What a `Driver` does, but without a coroutine for what is done at once: a long history is

@@ -1,0 +1,99 @@
+"""What a kind is given in a test: a link within the process, a store, and a small runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import ContextVar
+from typing import TypeVar
+
+import structlog
+from google.protobuf.message import Message
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.handler import CommandHandler, Outcome, Request
+from cloudstate_core.host.local_link import LocalLink, LocalStream
+from cloudstate_core.instrument import Instrument
+from cloudstate_core.kind import Engine
+from cloudstate_core.links import Conversation, FunctionLink, Rpc
+from cloudstate_core.store import SLICES, Commit, EntityKey, StateStore, Write
+from cloudstate_core.testing.kit.region import KitRegion
+
+__all__ = ["KitHost", "WatchedLink"]
+
+In = TypeVar("In", bound=Message)
+Out = TypeVar("Out", bound=Message)
+
+log = structlog.get_logger()
+
+#: How long a handler may take, in seconds of the kit's clock. It is the runtime's default.
+_RELAY_TIMEOUT_S = 60.0
+
+
+class WatchedLink(LocalLink):
+    """The link within one process, which tells who is at the user function's end.
+
+    Attributes:
+        opened: Where the streams that a task opens are noted.
+    """
+
+    opened: ContextVar[list[Conversation]] = ContextVar("opened")
+
+    def open_stream(self, rpc: Rpc[In, Out]) -> LocalStream[In, Out]:
+        stream = super().open_stream(rpc)
+        self.opened.get([]).append(stream.conversation)
+        return stream
+
+
+class KitHost:
+    """A `RuntimeHost` that leaves side effects where they are.
+
+    Attributes:
+        reported: What the runtime would have told the author of the user function.
+        regions: The live entities of each service, by its name.
+    """
+
+    def __init__(
+        self, link: WatchedLink, store: StateStore, clock: Clock, passivation_timeout_s: float
+    ) -> None:
+        """Keep the parts; nothing is claimed before `restart`."""
+        self.link: FunctionLink = link
+        self._opened = link.opened
+        self.store = store
+        self.epoch = 0
+        self.clock = clock
+        self.instrument = Instrument()
+        self.relay_timeout_s = _RELAY_TIMEOUT_S
+        self.reported: list[str] = []
+        self.regions: dict[str, KitRegion] = {}
+        self._passivation_timeout_s = passivation_timeout_s
+
+    async def restart(self) -> None:
+        """Be another process: nothing is in memory, and the store is claimed anew."""
+        for region in self.regions.values():
+            await region.drop_all()
+        self.epoch = await self.store.claim(range(SLICES))
+
+    def region(
+        self, entity: DeployedEntity, start: Callable[[str], Engine]
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        region = KitRegion(entity, start, self, self._opened, self._passivation_timeout_s)
+        self.regions[entity.service_name] = region
+        return region
+
+    def stateless(
+        self, entity: DeployedEntity, handler: CommandHandler
+    ) -> AbstractAsyncContextManager[CommandHandler]:
+        return nullcontext(handler)
+
+    async def commit(
+        self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
+    ) -> Outcome:
+        if writes:
+            await self.store.commit(Commit(key, self.epoch, tuple(writes)))
+        return outcome
+
+    def report(self, message: str) -> None:
+        log.error("reported_to_user_function", message=message)
+        self.reported.append(message)

@@ -1,0 +1,185 @@
+"""The whole of a runtime that a test of an entity needs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from typing import Any
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.entity import DeployedEntity, EntityDefinition
+from cloudstate_core.handler import Outcome, Request
+from cloudstate_core.host.user_function import UserFunction
+from cloudstate_core.kind import EntityKind
+from cloudstate_core.metadata import Metadata
+from cloudstate_core.plugins import Plugins
+from cloudstate_core.store import EntityKey, StateStore
+from cloudstate_core.testing.kit.answers import CannedAnswers
+from cloudstate_core.testing.kit.deployed import deployed
+from cloudstate_core.testing.kit.handled import Failed, Handled, KitError, answer_in, unpacked
+from cloudstate_core.testing.kit.host import KitHost, WatchedLink
+from cloudstate_core.testing.kit.services import Course, Services
+
+__all__ = ["KitRuntime"]
+
+#: How many events are read from the store at once.
+_PAGE_EVENTS = 500
+
+
+class KitRuntime:
+    """Carries out commands and tells what came of them.
+
+    Attributes:
+        served: The services by name.
+        host: What the kinds are given.
+    """
+
+    def __init__(
+        self,
+        entities: Sequence[EntityDefinition],
+        plugins: Plugins,
+        answers: CannedAnswers,
+        clock: Clock,
+        store: StateStore,
+        passivation_timeout_s: float,
+    ) -> None:
+        """Check the declarations; `open` begins.
+
+        Raises:
+            RegistrationError: An entity is declared wrongly.
+            PluginError: The kind of an entity is not installed.
+            InvalidSpec: No runtime would serve an entity.
+        """
+        function = UserFunction(entities, plugins)
+        self._services = Services(answers)
+        function.caller.connect(self._services)
+        self.host = KitHost(WatchedLink(function, clock), store, clock, passivation_timeout_s)
+        self.served: dict[str, DeployedEntity] = {}
+        self._kinds: dict[str, EntityKind] = {}
+        for entity in function.entities:
+            kind = plugins.kind_of(entity.entity_type)
+            assert kind is not None, "the user function has found the kind of each entity"
+            name = str(entity.service.full_name)
+            self.served[name], self._kinds[name] = deployed(entity, kind), kind
+        self._opened: AsyncExitStack | None = None
+
+    async def open(self) -> None:
+        """Take commands, if that has not begun."""
+        if self._opened is not None:
+            return
+        async with AsyncExitStack() as opened:
+            for name, entity in self.served.items():
+                handler = self._kinds[name].open_handler(entity, self.host)
+                self._services.handlers[name] = await opened.enter_async_context(handler)
+            await self.host.restart()
+            self._opened = opened.pop_all()
+
+    async def aclose(self) -> None:
+        """Let go of everything in memory."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
+
+    async def handle(self, request: Request) -> Handled:
+        """Carry out a command, and then what it passes on.
+
+        Raises:
+            KitError: The test made a mistake that only the handler could meet.
+            CloudstateError: What the client would be told, with the reason as a note.
+        """
+        entity_id = self._entity_id(request)
+        before = await self._last_sequence(request.service, entity_id)
+        course = Course()
+        outcome = await self._services.carry_out(request, course)
+        handled = Handled(
+            entity_id=entity_id,
+            asked=tuple(course.asked),
+            events=tuple(await self.events(request.service, entity_id, after=before)),
+            version=outcome.version,
+            _state=await self.state(request.service, entity_id),
+        )
+        return await self._finished(request, outcome, handled)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Handled, None]:
+        """Carry out a streamed command; yield what each answer came to."""
+        course = Course()
+        async with aclosing(self._services.stream(request, course)) as outcomes:
+            async for outcome in outcomes:
+                asked = tuple(course.asked)
+                course.asked.clear()
+                yield await self._finished(request, outcome, Handled(asked=asked))
+
+    async def state(self, service: str, entity_id: str) -> Callable[[], Any]:
+        """Return what tells the state of an entity as it is now, or why it cannot."""
+        region = self.host.regions.get(service)
+        if region is None or not entity_id:
+            return lambda: None
+        conversation = await region.conversation(entity_id)
+        if conversation is not None and hasattr(conversation, "state"):
+            state = copy.deepcopy(conversation.state)
+            return lambda: state
+        stored = await self.host.store.value(self._key(service, entity_id))
+        if stored.revision:
+            value = None if stored.value is None else unpacked(stored.value)
+            return lambda: value
+        return self._shows_no_state(service)
+
+    async def events(self, service: str, entity_id: str, *, after: int = 0) -> list[Any]:
+        """Return the events that an entity has stored, later ones than `after`."""
+        if service not in self.host.regions or not entity_id:
+            return []
+        found: list[Any] = []
+        while True:
+            page = await self.host.store.events(
+                self._key(service, entity_id), after=after, limit=_PAGE_EVENTS
+            )
+            found += [unpacked(event.payload) for event in page]
+            if len(page) < _PAGE_EVENTS:
+                return found
+            after = page[-1].sequence
+
+    async def _finished(self, request: Request, outcome: Outcome, handled: Handled) -> Handled:
+        """Carry out what a command passes on, and complete what is told of the command."""
+        services, action = self._services, outcome.action
+        forward = None
+        try:
+            effects = await services.pass_on(request, outcome.side_effects)
+            if action.HasField("forward"):
+                forward, action = await services.follow(request, action.forward)
+            await services.finish()
+        finally:
+            services.give_up()
+        answer = answer_in(action)
+        failed = isinstance(answer, Failed)
+        return replace(
+            handled,
+            reply=None if failed else answer,
+            failure=answer if failed else None,
+            forward=forward,
+            effects=tuple(effects),
+            metadata=Metadata.from_wire(action.reply.metadata),
+        )
+
+    def _entity_id(self, request: Request) -> str:
+        region = self.host.regions.get(request.service)
+        return "" if region is None else region.entity_id_of(request)
+
+    async def _last_sequence(self, service: str, entity_id: str) -> int:
+        return (
+            await self.host.store.last_sequence(self._key(service, entity_id)) if entity_id else 0
+        )
+
+    def _key(self, service: str, entity_id: str) -> EntityKey:
+        return EntityKey(self.served[service].persistence_id, entity_id)
+
+    def _shows_no_state(self, service: str) -> Callable[[], Any]:
+        kind = self._kinds[service].name
+
+        def refuse() -> Any:
+            raise KitError(
+                f"kind {kind!r} shows no state: look at it with a command that answers with it"
+            )
+
+        return refuse
