@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["CloudState"]
 
 _EVENT_SOURCED = "cloudstate.eventsourced.EventSourced"
+_VALUE_ENTITY = "cloudstate.valueentity.ValueEntity"
 _ACTION = "cloudstate.action.ActionProtocol"
 
 
@@ -66,6 +67,14 @@ class CloudState:
             RegistrationError: It is something else.
         """
         return self._register(entity, _EVENT_SOURCED, "an EventSourcedEntity")
+
+    def register_value_entity(self, entity: EntityDefinition) -> Self:
+        """Serve a `ValueEntity`.
+
+        Raises:
+            RegistrationError: It is something else.
+        """
+        return self._register(entity, _VALUE_ENTITY, "a ValueEntity")
 
     def register_action_entity(self, action: EntityDefinition) -> Self:
         """Serve an `Action`.

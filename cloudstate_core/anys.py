@@ -36,6 +36,7 @@ __all__ = [
     "encode_into",
     "encode_json",
     "encode_primitive",
+    "is_of_type",
     "message_class_in",
     "pack_into",
     "pack_message",
@@ -100,6 +101,15 @@ _type_urls: dict[int, str] = {}
 def type_name(type_url: str) -> str:
     """Return what follows the first slash; the whole text if there is none."""
     return type_url.partition("/")[2] or type_url
+
+
+def is_of_type(found: str, expected: str) -> bool:
+    """Return whether two type URLs name the same type.
+
+    The part before the slash only says where a type's definition might be had; it does not tell
+    types apart.
+    """
+    return found == expected or found.partition("/")[2] == expected.partition("/")[2] != ""
 
 
 def pack_message(message: Message) -> Any:

@@ -53,6 +53,7 @@ TARGETS = (
         "examples/shopping_cart/shoppingcart",
         "shoppingcart",
     ),
+    Target("examples/bank/protos", "bank/*.proto", "examples/bank/bank", "bank"),
     Target(
         "examples/third_party_kind",
         "acme_ratelimit/*.proto",
@@ -76,6 +77,18 @@ TARGETS = (
         "notebook/*.proto",
         "plugins/eventsourced/tests/notebook",
         "notebook",
+    ),
+    Target(
+        "plugins/kv/tests/protos",
+        "pinboard/*.proto",
+        "plugins/kv/tests/pinboard",
+        "pinboard",
+    ),
+    Target(
+        "plugins/kv/tests/protos",
+        "profiles/*.proto",
+        "plugins/kv/tests/profiles",
+        "profiles",
     ),
 )
 

@@ -11,6 +11,8 @@ CASES = [
     ("event_sourced_context", "EventSourcedCommandContext", "cloudstate_eventsourced"),
     ("event_sourced_context", "EventContext", "cloudstate_eventsourced"),
     ("event_sourced_context", "SnapshotContext", "cloudstate_eventsourced"),
+    ("value_entity", "ValueEntity", "cloudstate_kv"),
+    ("value_entity", "ValueEntityCommandContext", "cloudstate_kv"),
     ("action_protocol_entity", "Action", "cloudstate_action"),
     ("action_context", "ActionContext", "cloudstate_action"),
     ("action_context", "ActionReply", "cloudstate_action"),
@@ -76,9 +78,9 @@ def test_importing_costs_neither_grpc_nor_a_kind() -> None:
     code = """
 import sys
 import cloudstate.cloudstate, cloudstate.event_sourced_entity, cloudstate.event_sourced_context
-import cloudstate.action_protocol_entity, cloudstate.action_context
+import cloudstate.action_protocol_entity, cloudstate.action_context, cloudstate.value_entity
 heavy = {"grpc", "structlog", "rich", "cloudstate_runtime"}
-heavy |= {"cloudstate_action", "cloudstate_eventsourced"}
+heavy |= {"cloudstate_action", "cloudstate_eventsourced", "cloudstate_kv"}
 sys.exit(", ".join(heavy & sys.modules.keys()) or 0)
 """
     done = subprocess.run(

@@ -24,7 +24,7 @@ from cloudstate_eventsourced.context import (
     EventSourcedCommandContext,
     SnapshotContext,
 )
-from cloudstate_eventsourced.initial_state import InitialState
+from cloudstate_core.initial_state import InitialState
 from cloudstate_eventsourced.slots import Slots
 from cloudstate_eventsourced.value_types import HandlersByType, ValueHandler
 
