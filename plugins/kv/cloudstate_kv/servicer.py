@@ -47,7 +47,16 @@ class ValueServicer:
         self._entities = entities
         self._caller = caller
         self._write = write
-        self._driver: Driver[Input, Instruction] = Driver(ValueSession(entities), self._perform)
+        self._session = ValueSession(entities)
+        self._driver: Driver[Input, Instruction] = Driver(self._session, self._perform)
+
+    @property
+    def state(self) -> object:
+        """The state as the next handler gets it."""
+        entity = self._entities.get(self._session.service_name)
+        if entity is None:
+            return None
+        return entity.draft(self._session.entity_id, self._session.stored).state
 
     async def receive(self, message: Message, /) -> None:
         """Take the next message from the runtime."""

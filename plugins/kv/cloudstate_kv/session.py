@@ -108,6 +108,8 @@ class ValueSession:
 
     Attributes:
         state: Where it is, of `State`.
+        service_name: Full name of the service; empty before init.
+        entity_id: Which entity; empty before init.
         stored: The value after the last command; None if there is none.
     """
 
@@ -116,7 +118,7 @@ class ValueSession:
         self.state: str = State.NEW
         self.stored: Any | None = None
         self._services = services
-        self._service_name = self._entity_id = ""
+        self.service_name = self.entity_id = ""
         self._command_id = 0
 
     def receive(self, input_: Input) -> list[Instruction]:
@@ -155,21 +157,21 @@ class ValueSession:
         if init.service_name not in self._services:
             return self._violation(0, f"unknown service {init.service_name!r}")
         self.state = State.READY
-        self._service_name, self._entity_id = init.service_name, init.entity_id
+        self.service_name, self.entity_id = init.service_name, init.entity_id
         # A state that is unset says the same as one without a value: there is none.
         if init.state.HasField("value"):
             self.stored = init.state.value
         return []
 
     def _receive_command(self, command: Command) -> list[Instruction]:
-        if command.entity_id != self._entity_id:
+        if command.entity_id != self.entity_id:
             return self._violation(
-                command.id, f"expected entity {self._entity_id!r}, found {command.entity_id!r}"
+                command.id, f"expected entity {self.entity_id!r}, found {command.entity_id!r}"
             )
         if not command.HasField("payload"):
             return self._violation(command.id, "expected a payload, found none")
         self.state, self._command_id = State.HANDLING, command.id
-        return [CallHandler(self._service_name, command, self.stored)]
+        return [CallHandler(self.service_name, command, self.stored)]
 
     def _answer(self, returned: Returned) -> list[Instruction]:
         out = ValueEntityStreamOut()

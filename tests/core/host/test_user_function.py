@@ -14,6 +14,7 @@ from cloudstate_core.errors import PluginError, RegistrationError
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.links import ConversationMethod, Rpc
 from cloudstate_core.plugins import PluginInfo, Plugins
+from cloudstate_core.targets import Target
 
 PROXY = ProxyInfo(
     protocol_major_version=0,
@@ -221,3 +222,32 @@ def test_a_kind_whose_distribution_is_there_without_its_plugin_is_to_be_installe
 
     with pytest.raises(PluginError, match="pip install --force-reinstall chats-of-a-stranger"):
         UserFunction([ChatEntity()], Plugins())
+
+
+class _CallingEntity(ChatEntity):
+    """An entity with a handler that says what it calls."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._target = target
+
+    def declared_calls(self) -> list[tuple[str, Target]]:
+        return [("say (chat.py:1)", self._target)]
+
+
+def test_one_of_several_entities_may_call_those_that_are_not_here(plugins: Plugins) -> None:
+    entity = _CallingEntity(Target("elsewhere.Archive", "Keep"))
+
+    UserFunction([entity], plugins, is_complete=False)
+
+    with pytest.raises(RegistrationError, match=r"'elsewhere.Archive' is not registered"):
+        UserFunction([entity], plugins)
+
+
+def test_a_command_that_a_service_here_lacks_is_an_error_beside_absent_ones(
+    plugins: Plugins,
+) -> None:
+    entity = _CallingEntity(Target("example.chat.Room", "Tlak"))
+
+    with pytest.raises(RegistrationError, match="has no such command"):
+        UserFunction([entity], plugins, is_complete=False)
