@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 sys.path += [
     str(CHECKOUT / "plugins" / "eventsourced" / "tests"),
     str(CHECKOUT / "plugins" / "action" / "tests"),
+    str(CHECKOUT / "plugins" / "kv" / "tests"),
     str(CHECKOUT / "examples" / "shopping_cart"),
 ]
 

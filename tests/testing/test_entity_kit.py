@@ -331,7 +331,7 @@ def test_a_kind_that_shows_no_state_has_that_of_the_store_or_says_so(
 
     handled = kit.handle("Write", lines("one"))
     assert handled.reply == Text(text="one")
-    with pytest.raises(KitError, match="kind 'eventsourced' shows no state: look at it with"):
+    with pytest.raises(KitError, match="kind 'eventsourced' shows no state"):
         _ = handled.state
 
     for revision, write in enumerate([PutValue(0, pack_message(Text(text="v"))), DeleteValue(1)]):
