@@ -90,8 +90,9 @@ class ValueEntity(EntityDefinition):
             passivation_timeout_s=passivation_timeout_s,
         )
         self._initial_state = None if init_state is None else InitialState(init_state)
-        declared = _declared(state_type, self._initial_state)
-        self._state_type = state_type_of(declared, str(service_descriptor.full_name))
+        where = str(service_descriptor.full_name)
+        declared = _declared(state_type, self._initial_state, where)
+        self._state_type = state_type_of(declared, where)
         self._commands = CommandMethods(
             service_descriptor,
             ValueEntityCommandContext,
@@ -174,13 +175,13 @@ class ValueEntity(EntityDefinition):
             )
 
 
-def _declared(state_type: object, initial_state: InitialState | None) -> object:
+def _declared(state_type: object, initial_state: InitialState | None, where: str) -> object:
     told = None if initial_state is None else initial_state.type
     if state_type is None and told is None:
-        raise RegistrationError("expected state_type, found none")
+        raise RegistrationError(f"{where}: expected state_type, found none")
     if state_type is not None and told is not None and not same_type(told, state_type):
         raise RegistrationError(
-            f"expected an init_state that returns the state_type {state_type!r}, found {told!r}"
+            f"{where}: expected an init_state that returns {state_type!r}, found {told!r}"
         )
     return told if state_type is None else state_type
 
