@@ -3,56 +3,14 @@
 from __future__ import annotations
 
 import re
-import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from excerpts import Excerpt, excerpts, missing_piece
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/writing_a_kind.md"
 EXAMPLE = ROOT / "examples/third_party_kind"
-
-FENCE = re.compile(
-    r"^```(?P<language>\w+)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-#: Stands for lines of the file that the page leaves out.
-LEFT_OUT = re.compile(r"^(?:#|//) \.\.\.$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """A piece of code on the page, and the file it says it is from."""
-
-    language: str
-    file: str
-    text: str
-
-
-def excerpts(page: str) -> list[Excerpt]:
-    return [Excerpt(m["language"], m["file"] or "", m["text"]) for m in FENCE.finditer(page)]
-
-
-def missing_piece(text: str, file: str) -> str | None:
-    """The first piece of an excerpt that does not follow the one before it in the file."""
-    lines, at = file.splitlines(), 0
-    for piece in LEFT_OUT.split(text):
-        wanted = textwrap.dedent(piece.strip("\n")).splitlines()
-        found = position(wanted, lines, at)
-        if found is None:
-            return piece
-        at = found + len(wanted)
-    return None
-
-
-def position(wanted: list[str], lines: list[str], start: int) -> int | None:
-    """Where the lines stand, at whatever indentation."""
-    for at in range(start, len(lines) - len(wanted) + 1):
-        window = "\n".join(lines[at : at + len(wanted)])
-        if textwrap.dedent(window).splitlines() == wanted:
-            return at
-    return None
-
 
 EXCERPTS = excerpts(PAGE.read_text())
 
