@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -217,6 +217,7 @@ class FakeServed:
 
 
 Answer = Callable[[Request], Awaitable[Outcome]]
+Answers = Callable[[Request], AsyncGenerator[Outcome, None]]
 
 
 class FakeHandler:
@@ -225,11 +226,19 @@ class FakeHandler:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.answers: dict[str, Answer] = {}
+        self.streams: dict[str, Answers] = {}
 
     async def handle(self, request: Request) -> Outcome:
         self.requests.append(request)
         answer = self.answers.get(request.command)
         return replied(request.payload.value) if answer is None else await answer(request)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
+        self.requests.append(request)
+        answers = self.streams.get(request.command, echoed)
+        async with aclosing(answers(request)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
 
     def raises(self, command: str, error: BaseException) -> None:
         async def fail(request: Request) -> Outcome:
@@ -242,6 +251,17 @@ class FakeHandler:
             return Outcome(action)
 
         self.answers[command] = answer
+
+
+async def echoed(request: Request) -> AsyncGenerator[Outcome, None]:
+    """Answer each message with itself; those of a client that takes one answer, with all."""
+    if request.messages is None:
+        yield replied(request.payload.value)
+    elif request.command == "Collect":
+        yield replied(b"".join([message.value async for message in request.messages]))
+    else:
+        async for message in request.messages:
+            yield replied(message.value)
 
 
 def replied(payload: bytes, *metadata: tuple[str, str | bytes]) -> Outcome:
@@ -349,6 +369,8 @@ METHODS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "Archive": ("Thing", "Thing", {"post": "/things/{id}:archive"}),
     "File": ("Thing", "google.api.HttpBody", {"get": "/files/{id=**}"}),
     "Watch": ("Thing", "stream Thing", {"get": "/watch/{id}"}),
+    "Collect": ("stream Thing", "Thing", {"post": "/collect", "body": "*"}),
+    "Chat": ("stream Thing", "stream Thing", None),
 }
 
 

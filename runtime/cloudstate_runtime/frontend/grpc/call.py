@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloudstate_core.errors import MalformedRequest
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.status import Aborted
 from cloudstate_runtime.frontend.grpc.wire import Headers, MessageReader
 
-__all__ = ["Call", "Conversation", "Method", "Unary", "Wire"]
+__all__ = ["WITHIN_A_MESSAGE", "Call", "Conversation", "Method", "Unary", "Wire"]
+
+#: What a client is told whose request ends too early.
+WITHIN_A_MESSAGE = "the request ended in the middle of a message"
+
+#: A client hears of read messages when they are so much together.
+_CONFIRM_FROM_BYTES = 16 * 1024
 
 
 class Wire(Protocol):
@@ -35,9 +41,9 @@ class Call:
         stream_id: Its stream on the connection.
         method: What is called.
         headers: The client's headers.
-        deadline_s: When the client stops waiting, on the monotonic clock.
+        deadline_s: When the client stops waiting, on the monotonic clock; infinity for never.
         reader: Puts the messages together.
-        messages: Complete messages that nobody has read yet.
+        messages: The complete messages of a call that begins when it has its one message.
         received_all: Whether the client has no more to say.
         reply_headers: Sent before the first message.
         sent_headers: Whether they are out.
@@ -48,7 +54,7 @@ class Call:
 
     __slots__ = (
         "_arrived",
-        "_held_bytes",
+        "_unconfirmed_bytes",
         "_wire",
         "deadline_s",
         "headers",
@@ -79,7 +85,7 @@ class Call:
         self.headers = headers
         self.deadline_s = deadline_s
         self.reader = reader
-        self.messages: deque[bytes] = deque()
+        self.messages: list[bytes] = []
         self.received_all = False
         self.reply_headers: list[tuple[bytes, bytes]] = []
         self.sent_headers = False
@@ -87,16 +93,17 @@ class Call:
         self.task: asyncio.Task[None] | None = None
         self.window_opened: asyncio.Event | None = None
         self._arrived: asyncio.Event | None = None
-        self._held_bytes = 0
+        self._unconfirmed_bytes = 0
 
-    def received(self, messages: list[bytes], size_bytes: int) -> None:
-        """Take messages that arrived in so many bytes."""
-        if self.messages:
-            # They wait already. The client may not fill the memory with more of them.
-            self._held_bytes += size_bytes
-        else:
-            self._wire.consumed(self, size_bytes)
-        self.messages.extend(messages)
+    def received(self, data: bytes, size_bytes: int) -> None:
+        """Keep what came of the messages until they are read.
+
+        Args:
+            data: What came.
+            size_bytes: How much of the client's window it took.
+        """
+        self.reader.append(data)
+        self._unconfirmed_bytes += size_bytes
         self.wake()
 
     def wake(self) -> None:
@@ -105,19 +112,32 @@ class Call:
             self._arrived.set()
 
     async def read(self) -> bytes | None:
-        """Return the next message; None if there are no more."""
+        """Return the next message; None if there are no more.
+
+        The client may send more only as its messages are read.
+
+        Raises:
+            LimitExceeded: The message is too large.
+            MalformedRequest: The message is not packed as it says, or ends before it is complete.
+        """
         if self._arrived is None:
             self._arrived = asyncio.Event()
-        while not self.messages:
+        while (message := self.reader.next_message()) is None:
             if self.received_all:
+                if self.reader.is_within_a_message():
+                    raise MalformedRequest(WITHIN_A_MESSAGE)
                 return None
+            # Somebody waits for the rest of this message, so it has to come.
+            self._confirm(self._unconfirmed_bytes)
             self._arrived.clear()
             await self._arrived.wait()
-        message = self.messages.popleft()
-        if not self.messages and self._held_bytes:
-            self._wire.consumed(self, self._held_bytes)
-            self._held_bytes = 0
+        self._confirm(self._unconfirmed_bytes - self.reader.held_bytes(), _CONFIRM_FROM_BYTES)
         return message
+
+    def _confirm(self, size_bytes: int, at_least_bytes: int = 1) -> None:
+        if size_bytes >= at_least_bytes:
+            self._unconfirmed_bytes -= size_bytes
+            self._wire.consumed(self, size_bytes)
 
     def only_message(self) -> bytes:
         """Return the one message of a call that is not streamed.
@@ -144,9 +164,19 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A method that reads and writes as it likes. It is cancelled when the client hangs up."""
+    """A method that reads and writes as it likes. It is cancelled when the client hangs up.
+
+    It has no deadline but the client's.
+
+    Attributes:
+        hold: Holds it; returns when all is said.
+        takes_one: Whether it begins when the client has sent its one message, not before.
+        may_finish: Whether it goes on while the server drains.
+    """
 
     hold: Callable[[Call], Awaitable[None]]
+    takes_one: bool = False
+    may_finish: bool = False
 
 
 Method = Unary | Conversation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, cast
@@ -16,14 +17,21 @@ from cloudstate_core.errors import MalformedRequest
 from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
-from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method, Unary
+from cloudstate_runtime.frontend.grpc.call import (
+    WITHIN_A_MESSAGE,
+    Call,
+    Conversation,
+    Method,
+    Unary,
+)
 from cloudstate_runtime.frontend.grpc.http2 import (
-    CONNECTION_WINDOW_BYTES,
     DEFAULT_WINDOW_BYTES,
+    connection_window_bytes,
     goaway_frame,
     open_connection,
     request_line,
 )
+from cloudstate_runtime.frontend.grpc.outgoing import Outgoing
 from cloudstate_runtime.frontend.grpc.packing import announce_packing, packed_frame
 from cloudstate_runtime.frontend.grpc.status import (
     OK_TRAILERS,
@@ -43,7 +51,19 @@ _ACCEPTED_ENCODINGS = (b"grpc-accept-encoding", b"identity,gzip")
 #: that it lets run to its end; and how many it may in any case.
 _MAX_IDLE_FRAMES = 1000
 
+#: How many of them are forgiven each time the server looks: a stream that lives for days sees a
+#: ping now and then.
+_FORGIVEN_FRAMES = 10
+
+#: A client with calls that was silent for so long is asked for a sign of life, in seconds, and how
+#: long it may take to give one. A stream has no deadline, so nothing else tells of a dead client.
+_SILENCE_S = 60.0
+_SIGN_OF_LIFE_S = 30.0
+
 DEADLINE = Refusal(Status.DEADLINE_EXCEEDED, "the deadline passed before there was an answer")
+STREAM_DEADLINE = Refusal(
+    Status.DEADLINE_EXCEEDED, "the deadline passed before the end of the stream"
+)
 STOPPING = Refusal(Status.UNAVAILABLE, "this server is stopping; try another, or later")
 
 
@@ -102,11 +122,10 @@ class GrpcConnection(asyncio.Protocol):
         self._server = server
         self._limits = server.limits
         self._h2 = open_connection(server.limits)
+        self._out = Outgoing(self._h2)
         self._loop = asyncio.get_running_loop()
-        self._is_flush_due = False
-        self._idle_frames = 0
-        self._can_write = asyncio.Event()
-        self._can_write.set()
+        self._has_heard, self._heard_s = True, self.opened_s
+        self._asked_s: float | None = None
         self._handlers: dict[type[h2.events.Event], Callable[..., None]] = {
             h2.events.RequestReceived: self._on_request,
             h2.events.DataReceived: self._on_data,
@@ -125,12 +144,16 @@ class GrpcConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not to be checked: the transports of other event loops derive from nothing.
         self._transport = cast("asyncio.Transport", transport)
+        self._out.open(self._transport)
         self._server.opened(self)
         self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES)
-        self._flush()
+        self._h2.increment_flow_control_window(
+            connection_window_bytes(self._limits) - DEFAULT_WINDOW_BYTES
+        )
+        self._out.flush()
 
     def data_received(self, data: bytes) -> None:
+        self._has_heard = True
         try:
             events = self._h2.receive_data(data)
         except ProtocolError:
@@ -141,27 +164,28 @@ class GrpcConnection(asyncio.Protocol):
             handle = self._handlers.get(type(event))
             if handle is not None:
                 handle(event)
-        if self._idle_frames > _MAX_IDLE_FRAMES:
+        if self._out.idle_frames > _MAX_IDLE_FRAMES:
             self.close(ErrorCodes.ENHANCE_YOUR_CALM)
             return
-        self._flush()
+        self._out.flush()
 
     def eof_received(self) -> None:
         """Let the transport close; a client that sends nothing more reads nothing more."""
 
     def pause_writing(self) -> None:
         # Whoever does not read its answers gets no more questions in.
-        self._can_write.clear()
+        self._out.pause()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._can_write.set()
+        self._out.resume()
+        self._has_heard = True  # by what it took
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end_all()
-        self._can_write.set()
+        self._out.resume()
         self._server.closed(self)
 
     # --- What the server calls ---
@@ -171,18 +195,32 @@ class GrpcConnection(asyncio.Protocol):
         if not self.is_draining and not self._transport.is_closing():
             self.is_draining = True
             # Not by `h2`, which takes a GOAWAY of its own for the end of everything.
-            self._flush()
+            self._out.flush()
             self._transport.write(goaway_frame(self._h2.highest_inbound_stream_id))
         for call in tuple(self.calls.values()):
-            if isinstance(call.method, Conversation):
+            if isinstance(call.method, Conversation) and not call.method.may_finish:
                 self.abort(call, STOPPING)
         self._close_if_drained()
 
-    def expire(self, now_s: float) -> None:
-        """End the calls whose deadline is over."""
+    def end_calls(self) -> None:
+        """Tell the clients of all calls that the server stops."""
+        for call in tuple(self.calls.values()):
+            self.abort(call, STOPPING)
+
+    def look_after(self, now_s: float) -> None:
+        """End the calls whose deadline is over, or all of them if the client is dead."""
+        self._out.idle_frames = max(0, self._out.idle_frames - _FORGIVEN_FRAMES)
         for call in tuple(self.calls.values()):
             if call.deadline_s <= now_s:
-                self.abort(call, DEADLINE)
+                self.abort(call, DEADLINE if isinstance(call.method, Unary) else STREAM_DEADLINE)
+        if self._has_heard or not self.calls:
+            self._has_heard, self._heard_s, self._asked_s = False, now_s, None
+        elif self._asked_s is None and now_s - self._heard_s >= _SILENCE_S:
+            self._asked_s = now_s
+            self._h2.ping(bytes(8))
+            self._out.flush()
+        elif self._asked_s is not None and now_s - self._asked_s >= _SIGN_OF_LIFE_S:
+            self.cut_off()
 
     def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Close at once, after what is already in the transport's hands."""
@@ -207,12 +245,14 @@ class GrpcConnection(asyncio.Protocol):
         if not is_grpc:
             self._refuse_foreign(stream_id)
             return
+        method = self._server.method(path)
+        is_stream = isinstance(method, Conversation)
         call = Call(
             self,
             stream_id,
-            self._server.method(path),
+            method,
             headers,
-            self.last_call_s + self._limits.default_deadline_s,
+            math.inf if is_stream else self.last_call_s + self._limits.default_deadline_s,
             MessageReader(encoding, self._limits.max_request_bytes),
         )
         self.calls[stream_id] = call
@@ -227,12 +267,13 @@ class GrpcConnection(asyncio.Protocol):
             except MalformedRequest as error:
                 self.abort(call, Refusal(error.status, str(error)))
                 return
-            call.deadline_s = self.last_call_s + min(seconds, self._limits.max_deadline_s)
+            longest_s = math.inf if is_stream else self._limits.max_deadline_s
+            call.deadline_s = self.last_call_s + min(seconds, longest_s)
             if seconds <= 0:
                 self.abort(call, DEADLINE)
                 return
-        if isinstance(call.method, Conversation):
-            self._begin(call, self._converse(call, call.method))
+        if isinstance(method, Conversation) and not method.takes_one:
+            self._begin(call, self._converse(call, method))
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         call = self.calls.get(event.stream_id)
@@ -241,32 +282,33 @@ class GrpcConnection(asyncio.Protocol):
             self._consumed(event.stream_id, size_bytes)
             self._on_idle_frame(event)
             return
-        try:
-            messages = call.reader.feed(event.data or b"")
-        except Exception as error:
-            self._consumed(call.stream_id, size_bytes)
-            self.abort(call, self._server.refusal(error, call))
-            return
         if not event.data:
             self._on_idle_frame(event)
-        if isinstance(call.method, Unary):
-            call.messages.extend(messages)
-            self._consumed(call.stream_id, size_bytes)
-        else:
-            call.received(messages, size_bytes)
+        if isinstance(call.method, Conversation) and not call.method.takes_one:
+            call.received(event.data or b"", size_bytes)
+            return
+        self._consumed(call.stream_id, size_bytes)
+        try:
+            call.messages += call.reader.feed(event.data or b"")
+            if len(call.messages) > 1:
+                call.only_message()  # which says what is wrong, before there are more
+        except Exception as error:
+            self._fail(call, error)
 
     def _on_stream_ended(self, event: h2.events.StreamEnded) -> None:
         call = self.calls.get(event.stream_id)
         if call is None or call.is_over:
             return
         call.received_all = True
-        if isinstance(call.method, Conversation):
+        method = call.method
+        if isinstance(method, Conversation) and not method.takes_one:
             call.wake()
         elif call.reader.is_within_a_message():
-            reason = "the request ended in the middle of a message"
-            self.abort(call, Refusal(Status.INVALID_ARGUMENT, reason))
+            self.abort(call, Refusal(Status.INVALID_ARGUMENT, WITHIN_A_MESSAGE))
+        elif isinstance(method, Conversation):
+            self._begin(call, self._converse(call, method))
         else:
-            self._begin(call, self._answer(call, call.method))
+            self._begin(call, self._answer(call, method))
 
     def _on_stream_reset(self, event: h2.events.StreamReset) -> None:
         call = self.calls.get(event.stream_id)
@@ -280,7 +322,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def _end_all(self) -> None:
         """Say what is left to say, close, and forget the calls."""
-        self._flush()
+        self._out.flush()
         self._transport.close()
         for call in tuple(self.calls.values()):
             self._hang_up(call)
@@ -301,7 +343,7 @@ class GrpcConnection(asyncio.Protocol):
             self._open_all_windows()
 
     def _on_idle_frame(self, event: h2.events.Event) -> None:
-        self._idle_frames += 1
+        self._out.idle_frames += 1
 
     def _open_all_windows(self) -> None:
         for call in self.calls.values():
@@ -319,10 +361,8 @@ class GrpcConnection(asyncio.Protocol):
     async def _answer(self, call: Call, method: Unary) -> None:
         try:
             payload = await method.answer(call, call.only_message())
-        except Aborted as aborted:
-            self.abort(call, aborted.refusal)
         except Exception as error:
-            self.abort(call, self._server.refusal(error, call))
+            self._fail(call, error)
         else:
             if not call.is_over:
                 await self._reply(call, payload)
@@ -343,16 +383,14 @@ class GrpcConnection(asyncio.Protocol):
         ):
             connection.send_data(stream_id, frame)
         else:
-            await self._send(call, frame)
+            await self._out.send(call, frame)
         self._end(call, OK_TRAILERS)
 
     async def _converse(self, call: Call, method: Conversation) -> None:
         try:
             await method.hold(call)
-        except Aborted as aborted:
-            self.abort(call, aborted.refusal)
         except Exception as error:
-            self.abort(call, self._server.refusal(error, call))
+            self._fail(call, error)
         else:
             self._send_headers(call)
             self._end(call, OK_TRAILERS)
@@ -365,34 +403,12 @@ class GrpcConnection(asyncio.Protocol):
         else:
             frame = await packed_frame(call, payload)
         self._send_headers(call)
-        await self._send(call, frame)
+        await self._out.send(call, frame)
 
     def consumed(self, call: Call, size_bytes: int) -> None:
         if not call.is_over:
             self._consumed(call.stream_id, size_bytes)
-            self._flush_later()
-
-    async def _send(self, call: Call, data: bytes) -> None:
-        """Send data in as many frames as the client's windows ask for."""
-        view = memoryview(data)
-        while view and not call.is_over:
-            size = min(
-                len(view),
-                self._h2.local_flow_control_window(call.stream_id),
-                self._h2.max_outbound_frame_size,
-            )
-            if size <= 0:
-                call.window_opened = call.window_opened or asyncio.Event()
-                call.window_opened.clear()
-                self._flush_later()
-                await call.window_opened.wait()
-                continue
-            self._h2.send_data(call.stream_id, bytes(view[:size]))
-            self._idle_frames = 0
-            view = view[size:]
-            if not self._can_write.is_set():
-                await self._can_write.wait()
-        self._flush_later()
+            self._out.flush_later()
 
     def _send_headers(self, call: Call) -> None:
         if not call.sent_headers and not call.is_over:
@@ -401,6 +417,12 @@ class GrpcConnection(asyncio.Protocol):
             if call.reply_headers:
                 headers = [*headers, *call.reply_headers]
             self._h2.send_headers(call.stream_id, headers)
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        if isinstance(error, Aborted):
+            self.abort(call, error.refusal)
+        else:
+            self.abort(call, self._server.refusal(error, call))
 
     def abort(self, call: Call, refusal: Refusal) -> None:
         """End a call with a status; what answers it goes on if it is a command."""
@@ -418,7 +440,7 @@ class GrpcConnection(asyncio.Protocol):
             return
         self._forget(call)
         if call.received_all:
-            self._idle_frames = 0
+            self._out.idle_frames = 0
         # The client may have closed the stream in the same breath, which `h2` knows already.
         with suppress(StreamClosedError):
             self._h2.send_headers(call.stream_id, end, end_stream=True)
@@ -426,9 +448,9 @@ class GrpcConnection(asyncio.Protocol):
                 # Nobody will read the rest of the request.
                 self._h2.reset_stream(call.stream_id, ErrorCodes.NO_ERROR)
         if self.calls:
-            self._flush_later()
+            self._out.flush_later()
         else:
-            self._flush()  # nobody else has an answer that could go with it
+            self._out.flush()  # nobody else has an answer that could go with it
         self._close_if_drained()
 
     def _hang_up(self, call: Call) -> None:
@@ -457,19 +479,5 @@ class GrpcConnection(asyncio.Protocol):
 
     def _close_if_drained(self) -> None:
         if self.is_draining and not self.calls and not self._transport.is_closing():
-            self._flush()
+            self._out.flush()
             self._transport.close()
-
-    # --- Output ---
-
-    def _flush_later(self) -> None:
-        # Many calls end in one turn of the loop; their answers leave together.
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        data = self._h2.data_to_send()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)

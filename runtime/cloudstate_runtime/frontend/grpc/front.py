@@ -34,6 +34,10 @@ _MAX_CONNECTION_AGE_S = 30 * 60.0
 _MAX_CONNECTION_IDLE_S = 10 * 60.0
 
 
+#: How much of the grace is left for calls to let go that are cut off, in seconds.
+_FAREWELL_S = 0.5
+
+
 class GrpcFrontEnd(FrontEnd):
     """Serves gRPC on connections that speak HTTP/2 from their first byte."""
 
@@ -102,13 +106,22 @@ class _GrpcAcceptor:
     async def drain(self, grace_s: float) -> None:
         for connection in tuple(self._connections):
             connection.drain()
+        farewell_s = min(_FAREWELL_S, grace_s / 2)
+        if await self._have_all_ended(grace_s - farewell_s):
+            return
+        for connection in tuple(self._connections):
+            connection.end_calls()
+        await self._have_all_ended(farewell_s)
+
+    async def _have_all_ended(self, within_s: float) -> bool:
         try:
-            async with self._clock.timeout(grace_s):
+            async with self._clock.timeout(within_s):
                 await self._none_left.wait()
                 if self.tasks:  # those whose clients are gone
                     await asyncio.wait(self.tasks)
         except TimeoutError:
-            pass
+            return False
+        return True
 
     async def sweep(self) -> None:
         """End what takes too long; runs until cancelled."""
@@ -116,7 +129,7 @@ class _GrpcAcceptor:
             await self._clock.sleep(_SWEEP_INTERVAL_S)
             now_s = self.now_s()
             for connection in tuple(self._connections):
-                connection.expire(now_s)
+                connection.look_after(now_s)
                 if not connection.is_greeted:
                     if now_s - connection.opened_s > self.limits.handshake_timeout_s:
                         connection.close()

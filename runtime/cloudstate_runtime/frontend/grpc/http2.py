@@ -11,8 +11,8 @@ from cloudstate_core.frontend import Limits
 from cloudstate_runtime.frontend.grpc.prepared import PreparedEncoder
 
 __all__ = [
-    "CONNECTION_WINDOW_BYTES",
     "DEFAULT_WINDOW_BYTES",
+    "connection_window_bytes",
     "goaway_frame",
     "open_connection",
     "request_line",
@@ -23,10 +23,8 @@ Header = tuple[bytes, bytes]
 #: What a window is before anybody has said otherwise (RFC 9113, section 6.9.2).
 DEFAULT_WINDOW_BYTES = 65_535
 
-#: How much a client may send ahead on one stream, and on all of them. A message up to here needs
-#: no round trip.
+#: How much a client may send ahead on one stream. A message up to here needs no round trip.
 _STREAM_WINDOW_BYTES = 256 * 1024
-CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024
 
 
 def open_connection(limits: Limits) -> H2Connection:
@@ -54,6 +52,14 @@ def open_connection(limits: Limits) -> H2Connection:
     )
     connection.decoder.max_header_list_size = limits.max_metadata_bytes
     return connection
+
+
+def connection_window_bytes(limits: Limits) -> int:
+    """Return how much a client may send ahead on all streams together.
+
+    It is what fills every stream, so that streams that nobody reads hold no other one up.
+    """
+    return limits.max_streams_per_connection * _STREAM_WINDOW_BYTES
 
 
 def goaway_frame(last_stream_id: int) -> bytes:

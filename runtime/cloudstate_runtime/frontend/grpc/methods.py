@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import NoReturn
 
 import structlog
 from google.protobuf.any_pb2 import Any as PackedAny
 
+from cloudstate.entity_pb2 import ClientAction, Reply
 from cloudstate.entity_pb2 import Metadata as WireMetadata
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
 from cloudstate_core.frontend import FrontEndHost
@@ -59,9 +62,10 @@ class MethodTable:
 
     def _method(self, entity: DeployedEntity, method: DeployedMethod) -> Method:
         if method.client_streaming or method.server_streaming:
-            return _refusing(
-                f"method {method.name!r} of {entity.service_name!r} is streamed; "
-                "streamed methods are not served here"
+            return Conversation(
+                self._streaming(entity, method),
+                takes_one=not method.client_streaming,
+                may_finish=True,
             )
         return Unary(self._unary(entity, method))
 
@@ -103,11 +107,64 @@ class MethodTable:
 
         return answer
 
+    def _streaming(
+        self, entity: DeployedEntity, method: DeployedMethod
+    ) -> Callable[[Call], Awaitable[None]]:
+        service, command, type_url = entity.service_name, method.name, method.input_type_url
+
+        def request_of(call: Call) -> Request:
+            streams = method.client_streaming
+            return Request(
+                service,
+                command,
+                PackedAny() if streams else PackedAny(type_url=type_url, value=call.only_message()),
+                metadata_of(call.headers),
+                None if call.deadline_s == math.inf else call.deadline_s,
+                messages=_Messages(call, type_url) if streams else None,
+                conditions=_conditions(call, versions=False),
+            )
+
+        async def hold(call: Call) -> None:
+            async with aclosing(self._host.handler.stream(request_of(call))) as outcomes:
+                action = ClientAction()
+                # Nothing is asked for before the client has room for what came before.
+                async for outcome in outcomes:
+                    action = outcome.action
+                    if action.HasField("reply"):
+                        await self._element(call, action.reply)
+                        if not method.server_streaming:
+                            return
+                    elif action.HasField("failure"):
+                        raise Aborted(failure_refusal(action.failure))
+            if not method.server_streaming:
+                raise Aborted(self._calls.no_reply(action, service, command))
+
+        return hold
+
+    async def _element(self, call: Call, reply: Reply) -> None:
+        if not call.sent_headers and reply.HasField("metadata"):
+            call.reply_headers += _headers(reply.metadata)
+        await call.write(reply.payload.value)
+
     def _abort(self, outcome: Outcome, service: str, command: str) -> NoReturn:
         action = outcome.action
         if action.HasField("failure"):
             raise Aborted(failure_refusal(action.failure))
         raise Aborted(self._calls.no_reply(action, service, command))
+
+
+class _Messages(AsyncIterator[PackedAny]):
+    """What a client sends, one message after another, when it is asked for."""
+
+    def __init__(self, call: Call, type_url: str) -> None:
+        self._call = call
+        self._type_url = type_url
+
+    async def __anext__(self) -> PackedAny:
+        payload = await self._call.read()
+        if payload is None:
+            raise StopAsyncIteration
+        return PackedAny(type_url=self._type_url, value=payload)
 
 
 def _conditions(call: Call, *, versions: bool) -> Conditions | None:

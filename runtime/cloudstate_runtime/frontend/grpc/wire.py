@@ -67,21 +67,39 @@ class MessageReader:
             LimitExceeded: A message is, or says that it will be, too large.
             MalformedRequest: A message is not packed as it says.
         """
-        buffer = self._buffer
-        buffer += data
-        messages, start = [], 0
-        while len(buffer) - start >= PREFIX_BYTES:
-            size = int.from_bytes(buffer[start + 1 : start + PREFIX_BYTES], "big")
-            if size > self._max_bytes:
-                raise self._too_large(f"{size} bytes")
-            end = start + PREFIX_BYTES + size
-            if end > len(buffer):
-                break
-            payload = bytes(buffer[start + PREFIX_BYTES : end])
-            messages.append(self._unpacked(payload) if buffer[start] else payload)
-            start = end
-        del buffer[:start]
+        self._buffer += data
+        messages = []
+        while (message := self.next_message()) is not None:
+            messages.append(message)
         return messages
+
+    def append(self, data: bytes) -> None:
+        """Keep data until `next_message` asks for it."""
+        self._buffer += data
+
+    def next_message(self) -> bytes | None:
+        """Return the next message and forget it; None if it is not complete.
+
+        Raises:
+            LimitExceeded: The message is, or says that it will be, too large.
+            MalformedRequest: The message is not packed as it says.
+        """
+        buffer = self._buffer
+        if len(buffer) < PREFIX_BYTES:
+            return None
+        size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+        if size > self._max_bytes:
+            raise self._too_large(f"{size} bytes")
+        end = PREFIX_BYTES + size
+        if end > len(buffer):
+            return None
+        payload, is_packed = bytes(buffer[PREFIX_BYTES:end]), buffer[0]
+        del buffer[:end]
+        return self._unpacked(payload) if is_packed else payload
+
+    def held_bytes(self) -> int:
+        """Return how much of what came is in no message yet that was taken."""
+        return len(self._buffer)
 
     def is_within_a_message(self) -> bool:
         """Return whether more data has to come before the last message is complete."""
