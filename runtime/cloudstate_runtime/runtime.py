@@ -23,6 +23,8 @@ from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import SLICES, StateStore
 from cloudstate_runtime.activation.grace import Grace
+from cloudstate_runtime.durable.commit import Committer
+from cloudstate_runtime.durable.delivery import Delivery, DeliveryLimits, open_delivery
 from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import PROTOCOL_VERSION, Discovery, FrontEndFaults
 from cloudstate_runtime.function.kind_host import KindHost
@@ -30,6 +32,7 @@ from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.routing.caller import RuntimeCaller
 from cloudstate_runtime.routing.router import Router
 from cloudstate_runtime.routing.served import ServedNow
+from cloudstate_runtime.routing.targets import Report, Targets
 from cloudstate_runtime.settings import RuntimeSettings
 
 __all__ = ["NO_SECTIONS", "PROXY_NAME", "Runtime", "limits_of", "open_runtime"]
@@ -60,6 +63,7 @@ class Runtime:
         clock: The time.
         connections: One for each user function.
         grace: How long requests may take to finish in the end.
+        delivery: Brings messages to those they are for.
         sections: The sections of the settings, by name, as far as they were loaded.
         draining: Whether nothing new is taken.
         store_is_up: Whether the store can take commits.
@@ -71,6 +75,7 @@ class Runtime:
     clock: Clock
     connections: Sequence[FunctionConnection]
     grace: Grace
+    delivery: Delivery
     sections: Mapping[str, object]
     draining: bool = False
     store_is_up: bool = True
@@ -95,6 +100,7 @@ class Runtime:
         """
         self.draining = True
         self.grace.begin(grace_s)
+        self.delivery.begin_drain()
         for connection in self.connections:
             connection.begin_drain(grace_s)
 
@@ -129,6 +135,9 @@ def limits_of(settings: RuntimeSettings) -> Limits:
     return Limits(
         max_request_bytes=settings.max_request_bytes,
         max_commands_in_flight=settings.max_commands_in_flight,
+        min_commands_in_flight=settings.min_commands_in_flight,
+        max_loop_lag_s=settings.max_loop_lag_s,
+        adaptive_admission=settings.adaptive_admission,
         max_connections=settings.max_connections,
         default_deadline_s=settings.default_deadline_s,
         max_deadline_s=settings.max_deadline_s,
@@ -157,7 +166,7 @@ async def open_runtime(
         store: Where state is kept; open before, closed after.
         functions: The way to each user function, by a name for people.
         clock: The time.
-        random: For the spread of retries.
+        random: For the spread of retries, and for the names of messages.
         sections: All sections of the settings, by name, for the front ends.
     """
     served = ServedNow()
@@ -165,12 +174,19 @@ async def open_runtime(
     # that a process which was replaced and does not know it cannot write.
     epoch = await store.claim(range(SLICES))
     reports = {name: Reports(name, link, clock) for name, link in functions.items()}
-    router = _router(served, reports, clock, settings)
+    report = _reporter(served, reports)
+    router = _router(served, report, clock, settings)
+    connections: list[FunctionConnection] = []
+    are_served = _all_deployed(connections)
+    limits = DeliveryLimits.of(settings)
+    delivery = Delivery(store, router, served, report, are_served, clock, random, limits)
+    targets = Targets(served, report, max_hops=settings.max_hops)
+    committer = Committer.under(settings, store, epoch, targets, delivery, random)
     _let_call(functions.values(), RuntimeCaller(router, served, clock))
-
-    def host(name: str) -> KindHost:
-        return KindHost(
-            link=functions[name],
+    discovery, info = _discovery(plugins, settings), _proxy_info(plugins)
+    for name, link in functions.items():
+        host = KindHost(
+            link=link,
             store=store,
             epoch=epoch,
             clock=clock,
@@ -178,24 +194,38 @@ async def open_runtime(
             reports=reports[name],
             settings=settings,
             relay_timeout_s=settings.relay_timeout_s,
+            committer=committer,
         )
-
-    discovery, info = _discovery(plugins, settings), _proxy_info(plugins)
-    connections = [
-        FunctionConnection(name, link, discovery, host(name), served, info, random)
-        for name, link in functions.items()
-    ]
-    limits = limits_of(settings)
-    handler = _intercepted(router, plugins, clock, limits)
+        connections.append(FunctionConnection(name, link, discovery, host, served, info, random))
+    front_limits = limits_of(settings)
+    handler = _intercepted(router, plugins, clock, front_limits)
     grace = Grace(clock, settings.drain_grace_s)
-    runtime = Runtime(handler, served, limits, clock, connections, grace, sections)
+    runtime = Runtime(handler, served, front_limits, clock, connections, grace, delivery, sections)
+    async with _opened(runtime, router, reports.values(), store, settings):
+        yield runtime
+
+
+@asynccontextmanager
+async def _opened(
+    runtime: Runtime,
+    router: Router,
+    reports: Iterable[Reports],
+    store: StateStore,
+    settings: RuntimeSettings,
+) -> AsyncIterator[None]:
+    """Run everything that runs by itself."""
     async with AsyncExitStack() as opened:
-        for report in reports.values():
+        for report in reports:
             opened.push_async_callback(report.aclose)
-        await opened.enter_async_context(_running(each.run() for each in connections))
+        await opened.enter_async_context(_running(each.run() for each in runtime.connections))
+        await opened.enter_async_context(open_delivery(runtime.delivery, runtime.grace))
         await opened.enter_async_context(_draining(runtime, router, settings.drain_grace_s))
         await opened.enter_async_context(_running([runtime.watch_store(store)]))
-        yield runtime
+        yield
+
+
+def _all_deployed(connections: Sequence[FunctionConnection]) -> Callable[[], bool]:
+    return lambda: all(connection.deployed.is_set() for connection in connections)
 
 
 @asynccontextmanager
@@ -253,12 +283,10 @@ def _proxy_info(plugins: Plugins) -> ProxyInfo:
     )
 
 
-def _router(
-    served: ServedNow, reports: Mapping[str, Reports], clock: Clock, settings: RuntimeSettings
-) -> Router:
+def _router(served: ServedNow, report: Report, clock: Clock, settings: RuntimeSettings) -> Router:
     return Router(
         served,
-        _reporter(served, reports),
+        report,
         clock,
         max_hops=settings.max_hops,
         max_pending_effects=settings.max_pending_effects,
@@ -287,7 +315,7 @@ def _objections(frontends: Iterable[FrontEnd]) -> FrontEndFaults:
     return faults
 
 
-def _reporter(served: ServedNow, reports: Mapping[str, Reports]) -> Callable[[str, str], None]:
+def _reporter(served: ServedNow, reports: Mapping[str, Reports]) -> Report:
     def report(service: str, message: str) -> None:
         for deployment in served.deployments:
             if any(entity.service_name == service for entity in deployment.entities):

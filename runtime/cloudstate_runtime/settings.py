@@ -40,11 +40,23 @@ class RuntimeSettings:
         max_active_entities: How many entities of one service may be in memory. Above that the
             least recently used idle one leaves; while all are busy, newcomers are refused.
         max_commands_in_flight: How many requests are served at once; more are refused.
+        min_commands_in_flight: How many are served at once even if the event loop is late.
+        max_loop_lag_s: How late the event loop may be all the time, in seconds, before fewer
+            requests are let in.
+        adaptive_admission: Whether it matters how late the event loop is; if not, only
+            `max_commands_in_flight` bounds what is served at once.
         max_connections: How many connections the front door keeps open.
         drain_grace_s: How long requests may take to finish at shutdown, in seconds.
         max_hops: How often a request may be passed on by forwards and side effects.
         max_pending_effects: How many asynchronous side effects may run at once; beyond that the
             command that asks for one waits for it.
+        max_message_hops: Through how many messages, one causing the next, a command may come.
+        max_delivery_attempts: After so many attempts that failed a message is parked.
+        delivery_backoff_min_s: First wait after a failed attempt to deliver, in seconds.
+        delivery_backoff_max_s: Longest wait after a failed attempt to deliver, in seconds.
+        delivery_timeout_s: How long one attempt to deliver may take, in seconds.
+        max_deliveries_at_once: How many messages may be on their way at once.
+        max_messages_in_memory: How many messages wait in memory, about; more wait in the store.
         discovery_backoff_min_s: First wait between attempts to discover, in seconds.
         discovery_backoff_max_s: Longest wait between attempts to discover, in seconds.
         max_spec_bytes: Largest set of descriptors that a user function may announce.
@@ -71,10 +83,20 @@ class RuntimeSettings:
     max_waiting_commands: Annotated[int, Between(1, 1_000_000)] = 100
     max_active_entities: Annotated[int, Between(1, 10_000_000)] = 10_000
     max_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 10_000
+    min_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 64
+    max_loop_lag_s: Annotated[float, Between(0.0001, 60)] = 0.005
+    adaptive_admission: bool = True
     max_connections: Annotated[int, Between(1, 1_000_000)] = 1_024
     drain_grace_s: Annotated[float, Between(0, 3600)] = 10.0
     max_hops: Annotated[int, Between(1, 1_000)] = 16
     max_pending_effects: Annotated[int, Between(1, 1_000_000)] = 1_000
+    max_message_hops: Annotated[int, Between(1, 1_000_000)] = 1_000
+    max_delivery_attempts: Annotated[int, Between(1, 1_000_000)] = 20
+    delivery_backoff_min_s: Annotated[float, Between(0.001, 3600)] = 0.1
+    delivery_backoff_max_s: Annotated[float, Between(0.001, 86_400)] = 60.0
+    delivery_timeout_s: Annotated[float, Between(0.01, 86_400)] = 60.0
+    max_deliveries_at_once: Annotated[int, Between(1, 100_000)] = 256
+    max_messages_in_memory: Annotated[int, Between(1, 10_000_000)] = 10_000
     discovery_backoff_min_s: Annotated[float, Between(0.01, 3600)] = 1.0
     discovery_backoff_max_s: Annotated[float, Between(0.01, 3600)] = 10.0
     max_spec_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 4 * _MIB

@@ -11,6 +11,7 @@ import structlog
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import (
+    AlreadyReceived,
     CloudstateError,
     ConditionFailed,
     DeadlineExceeded,
@@ -173,6 +174,12 @@ class Activation:
             outcome = await self._carry_out(request)
         except ConditionFailed as failed:
             _fail(future, failed)  # nothing was begun, so the entity is what it was
+            return
+        except AlreadyReceived as received:
+            # A message came once more, and nobody is to blame. But what the handler did with it is
+            # in the entity's memory, and not in the store.
+            self._drop_engine()
+            _fail(future, received)
             return
         except Exception as error:
             self._crash(error, future)

@@ -12,11 +12,11 @@ from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
 from cloudstate_core.links import FunctionLink
-from cloudstate_core.store import Commit, EntityKey, StateStore, Write
+from cloudstate_core.store import EntityKey, StateStore, Write
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
 from cloudstate_runtime.activation.stateless import StatelessService, open_stateless_service
-from cloudstate_runtime.durable.remembered import Memory
+from cloudstate_runtime.durable.commit import Committer
 from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.settings import RuntimeSettings
 
@@ -30,7 +30,7 @@ class KindHost:
     Attributes:
         grace: How long commands that run may take when their service is closed. Each deployment
             has its own.
-        memory: How answers are remembered.
+        committer: Stores what commands change.
     """
 
     link: FunctionLink
@@ -41,12 +41,11 @@ class KindHost:
     reports: Reports
     settings: RuntimeSettings
     relay_timeout_s: float
+    committer: Committer
     grace: Grace = field(init=False)
-    memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
         """Give the first deployment its grace."""
-        self.memory = Memory(self.settings.keep_replies_s, self.settings.max_kept_replies)
         self.grace = self.new_grace()
 
     def new_grace(self) -> Grace:
@@ -82,12 +81,7 @@ class KindHost:
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
     ) -> Outcome:
         """Make everything that one command changes durable, in one commit, or nothing."""
-        remembered = self.memory.write_of(request, outcome)
-        if remembered is not None:
-            writes = (*writes, remembered)
-        if writes:
-            await self.store.commit(Commit(key, self.epoch, tuple(writes)))
-        return outcome
+        return await self.committer.commit(request, key, writes, outcome)
 
     def report(self, message: str) -> None:
         """Tell the user function's author what is wrong, without waiting."""

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
 from google.protobuf.any_pb2 import Any
 
-from cloudstate.entity_pb2 import ClientAction, Forward, SideEffect
+from cloudstate.entity_pb2 import ClientAction, Failure, Forward, SideEffect
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import (
+    AlreadyReceived,
     CloudstateError,
     MalformedRequest,
     RoutingError,
     Stopping,
     UnknownService,
 )
-from cloudstate_core.handler import CommandHandler, Hop, Outcome, Request
-from cloudstate_core.metadata import EMPTY_METADATA, Metadata
-from cloudstate_core.waiting import with_waiting
+from cloudstate_core.handler import CommandHandler, Outcome, Request
+from cloudstate_runtime.durable.derived import FORWARD, derived_conditions
 from cloudstate_runtime.routing.served import ServedNow
+from cloudstate_runtime.routing.targets import Report, Targets
 
 __all__ = ["Router"]
 
@@ -32,16 +33,20 @@ log = structlog.get_logger()
 class Router:
     """Sends each request to the handler of its service.
 
-    What a command changed is durable before its side effects and its forward begin. An asynchronous
-    side effect is begun once and not repeated; its answer and its errors go to the log. A
-    synchronous one that cannot be delivered fails the call; one that answers with a failure does
-    not.
+    What a command changed is durable before its side effects and its forward begin. An entity's
+    asynchronous side effects do not come here: they are messages, which were stored with what it
+    changed. Any other asynchronous one is begun once and not repeated; its answer and its errors go
+    to the log. A synchronous one that cannot be delivered fails the call; one that answers with a
+    failure does not.
+
+    For what a durable message brings, nobody waits but the one who delivers it, so all side effects
+    are waited for: if one of them cannot be done, the message comes again and brings them all.
     """
 
     def __init__(
         self,
         served: ServedNow,
-        report: Callable[[str, str], None],
+        report: Report,
         clock: Clock,
         *,
         max_hops: int,
@@ -60,6 +65,7 @@ class Router:
         self._report = report
         self._clock = clock
         self._max_hops = max_hops
+        self._targets = Targets(served, report, max_hops=max_hops)
         self._max_pending_effects = max_pending_effects
         self._running = 0
         self._effects: set[asyncio.Task[None]] = set()
@@ -91,13 +97,17 @@ class Router:
         self._running += 1
         try:
             async with aclosing(handler.stream(request)) as outcomes:
+                passed_on = 0
                 async for outcome in outcomes:
                     if outcome.side_effects:
-                        await self._carry_out(request, outcome.side_effects)
+                        await self._carry_out(request, outcome.side_effects, after=passed_on)
+                        passed_on += len(outcome.side_effects)
                     if not outcome.action.HasField("forward"):
                         yield outcome
                         continue
-                    target = self._passed_on(request, outcome.action.forward, "forward")
+                    passed_on += 1  # a stream may forward more than once
+                    conditions = derived_conditions(request, passed_on)
+                    target = self._targets.passed_on(request, outcome.action.forward, conditions)
                     async with aclosing(self._answers(target)) as answers:
                         async for answer in answers:
                             self._check_type(request, answer)
@@ -106,6 +116,21 @@ class Router:
             self._running -= 1
             if self._draining:
                 self._something_ended.set()
+
+    async def deliver(self, request: Request) -> Failure | None:
+        """Have what a message brings done, of whatever shape its method is.
+
+        Returns:
+            The failure that it was answered with; None if it was not.
+
+        Raises:
+            CloudstateError: Whatever went wrong on the way.
+        """
+        async with aclosing(self._answers(request)) as answers:
+            async for answer in answers:
+                if answer.action.HasField("failure"):
+                    return answer.action.failure
+        return None
 
     def _handler_of(self, request: Request) -> CommandHandler:
         if self._draining and not request.hops:
@@ -141,22 +166,29 @@ class Router:
                 await asyncio.wait(effects)
 
     async def _follow(self, request: Request, forward: Forward) -> Outcome:
-        target = self._passed_on(request, forward, "forward")
+        conditions = derived_conditions(request, FORWARD)
+        target = self._targets.passed_on(request, forward, conditions)
         async with aclosing(self._answers(target)) as answers:
             async for outcome in answers:
                 if not request.hops:
                     self._check_type(request, outcome)
-                return outcome  # a caller that takes one message gets the first one
+                # A caller that takes one message gets the first one; and no version, since that
+                # would be another entity's than the one it called.
+                return outcome if outcome.version is None else replace(outcome, version=None)
         return Outcome(ClientAction())
 
-    async def _carry_out(self, request: Request, side_effects: Sequence[SideEffect]) -> None:
-        for side_effect in side_effects:
-            if side_effect.synchronous:
-                await self._complete(request, side_effect)
+    async def _carry_out(
+        self, request: Request, side_effects: Sequence[SideEffect], *, after: int = 0
+    ) -> None:
+        conditions = request.conditions
+        all_awaited = conditions is not None and bool(conditions.message_id)
+        for number, side_effect in enumerate(side_effects, after + 1):
+            if side_effect.synchronous or all_awaited:
+                await self._complete(request, side_effect, number)
             elif len(self._effects) >= self._max_pending_effects:
-                await self._try(request, side_effect)  # the one who asks for too much waits
+                await self._try(request, side_effect, number)  # who asks for too much waits
             else:
-                task = asyncio.create_task(self._try(request, side_effect))
+                task = asyncio.create_task(self._try(request, side_effect, number))
                 self._effects.add(task)
                 task.add_done_callback(self._effect_ended)
 
@@ -164,21 +196,25 @@ class Router:
         self._effects.discard(task)
         self._something_ended.set()
 
-    async def _try(self, request: Request, side_effect: SideEffect) -> None:
+    async def _try(self, request: Request, side_effect: SideEffect, number: int) -> None:
         about = {"service": side_effect.service_name, "command": side_effect.command_name}
         try:
-            await self._complete(request, side_effect)
+            await self._complete(request, side_effect, number)
         except CloudstateError as error:
             log.warning("side_effect_failed", reason=str(error), detail=error.detail, **about)
         except Exception:
             log.exception("side_effect_failed", **about)
 
-    async def _complete(self, request: Request, side_effect: SideEffect) -> None:
+    async def _complete(self, request: Request, side_effect: SideEffect, number: int) -> None:
         """Have a side effect done; nobody sees what it answers."""
-        target = self._passed_on(request, side_effect, "side effect")
-        async with aclosing(self._answers(target)) as answers:
-            async for _ in answers:
-                pass
+        conditions = derived_conditions(request, number)
+        target = self._targets.passed_on(request, side_effect, conditions)
+        try:
+            async with aclosing(self._answers(target)) as answers:
+                async for _ in answers:
+                    pass
+        except AlreadyReceived:
+            log.debug("side_effect_was_done_before", service=target.service)
 
     async def _answers(self, target: Request) -> AsyncGenerator[Outcome, None]:
         """Yield what a command that was passed on answers, of whatever shape its method is."""
@@ -194,38 +230,7 @@ class Router:
                     yield answer
         except (MalformedRequest, UnknownService) as error:
             # The client's request was right; what the user function made of it is not.
-            raise self._misrouted(target, str(error)) from error
-
-    def _passed_on(self, request: Request, target: Forward | SideEffect, how: str) -> Request:
-        hops = (*request.hops, Hop(request.service, request.command, how))
-        is_awaited = isinstance(target, Forward) or target.synchronous
-        waiting = request.waiting if is_awaited else ()
-        passed_on = Request(
-            service=target.service_name,
-            command=target.command_name,
-            payload=target.payload,
-            metadata=with_waiting(Metadata.from_wire(target.metadata), waiting)
-            if waiting or target.HasField("metadata")
-            else EMPTY_METADATA,
-            # What a client will not wait for can still be an effect that has to happen.
-            deadline_s=request.deadline_s if how == "forward" else None,
-            hops=hops,
-            waiting=waiting,
-        )
-        if len(hops) > self._max_hops:
-            raise self._misrouted(
-                passed_on, f"more than {self._max_hops} forwards and side effects in a row"
-            )
-        entity = self._served.entities.get(passed_on.service)
-        if entity is None:
-            raise self._unknown(passed_on, f"Service [{passed_on.service}] unknown")
-        if passed_on.command not in entity.methods:
-            raise self._unknown(
-                passed_on,
-                f"Service [{passed_on.service}] does not have a command named: "
-                f"[{passed_on.command}]",
-            )
-        return passed_on
+            raise self._targets.misrouted(target, str(error)) from error
 
     def _check_answered(self, request: Request) -> None:
         """Report an answer that is none, if somebody waits for it."""
@@ -253,21 +258,7 @@ class Router:
     def _unknown(self, request: Request, reason: str) -> CloudstateError:
         if not request.hops:
             return UnknownService(f"service {request.service!r} is not served here")
-        return self._misrouted(request, reason)
-
-    def _misrouted(self, request: Request, reason: str) -> RoutingError:
-        """Tell everything to the one who passed the request on, and return what a client sees."""
-        trace = "\n".join(
-            f"  {'forwarded from' if hop.how == 'forward' else 'as side effect of'} "
-            f"{hop.service}.{hop.command}"
-            for hop in reversed(request.hops)
-        )
-        last = request.hops[-1]
-        self._report(last.service, f"{reason}\n{trace}")
-        return RoutingError(
-            f"{last.service}.{last.command}: its {last.how} leads nowhere",
-            detail=f"{request.service}.{request.command}: {reason}",
-        )
+        return self._targets.misrouted(request, reason)
 
 
 async def _one(message: Any) -> AsyncGenerator[Any, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import Stopping
@@ -28,8 +28,13 @@ class ServedNow:
         self.deployments: Sequence[Deployment] = ()
         self.entities: Mapping[str, DeployedEntity] = {}
         self.handlers: Mapping[str, CommandHandler] = {}
+        self._listeners: list[Callable[[], None]] = []
         self._claims: dict[str, Sequence[DeployedEntity]] = {}
         self._handlers_of: dict[str, Mapping[str, CommandHandler]] = {}
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call back after every change, at once and without waiting."""
+        self._listeners.append(listener)
 
     def entities_of_others(self, name: str) -> list[DeployedEntity]:
         """Return what all user functions but one serve, or are about to serve."""
@@ -69,6 +74,8 @@ class ServedNow:
             for handlers in self._handlers_of.values()
             for service, handler in handlers.items()
         }
+        for listener in self._listeners:
+            listener()
 
 
 class _Suspended:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import cast
 
 import pytest
 from google.protobuf.any_pb2 import Any
@@ -23,6 +24,7 @@ from cloudstate_core.instrument import Instrument
 from cloudstate_core.links import EntityStream, FunctionLink, Rpc
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
+from cloudstate_runtime.durable.commit import Committer
 from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import Discovery
 from cloudstate_runtime.function.kind_host import KindHost
@@ -152,6 +154,7 @@ async def world(
             reports=Reports(name, link, clock),
             settings=settings,
             relay_timeout_s=60.0,
+            committer=cast("Committer", None),  # these entities change nothing
         )
         connections[name] = FunctionConnection(
             name, link, discovery, host, served, INFO, random or NoSpread()
