@@ -3,11 +3,16 @@
 
 PYTHON ?= python3
 PORT ?= 9000
+EXAMPLE ?= shopping_cart
 
 VENV := .venv/bin
 UV := .tools/uv/bin/uv
 
 .DEFAULT_GOAL := help
+
+# What `make demo` serves, and what it shows to try.
+include examples/$(EXAMPLE)/demo.mk
+
 .PHONY: help bootstrap demo test promises check style types format protos protos-check lock bench clean
 
 help: ## list the targets
@@ -16,16 +21,10 @@ help: ## list the targets
 bootstrap: ## install the locked tools and every distribution into .venv, if anything changed
 	@$(PYTHON) tools/bootstrap.py
 
-demo: bootstrap ## serve the shopping cart over gRPC and HTTP (PORT=9000)
-	@echo 'as soon as it is served, in another terminal:'
-	@echo "  curl -X POST http://127.0.0.1:$(PORT)/cart/joe/items/add -H 'content-type: application/json' \\"
-	@echo "       -d '{\"productId\": \"socks\", \"name\": \"Socks\", \"quantity\": 2}'"
-	@echo '  curl http://127.0.0.1:$(PORT)/carts/joe'
-	@echo '  curl -X POST http://127.0.0.1:$(PORT)/cart/joe/items/socks/remove'
-	@echo 'or over gRPC:'
-	@echo '  cd examples/shopping_cart && ../../$(VENV)/python -m shoppingcart.client --address 127.0.0.1:$(PORT) joe'
-	@cd examples/shopping_cart && exec ../../$(VENV)/cloudstate run \
-		shoppingcart.shopping_cart_entity:entity --port $(PORT)
+demo: bootstrap ## serve an example over gRPC and HTTP (EXAMPLE=shopping_cart or bank, PORT=9000)
+	$(info as soon as it is served, in another terminal:)
+	$(info $(TRY))
+	@cd examples/$(EXAMPLE) && exec ../../$(VENV)/cloudstate run $(ENTITIES) --port $(PORT)
 
 test: bootstrap ## run every test
 	$(VENV)/python -m pytest

@@ -22,7 +22,6 @@ from bank.accounts_pb2_grpc import AccountStub
 from bank.transfers_pb2 import _TRANSFER as TRANSFER
 from bank.transfers_pb2 import (
     GetTransferStatus,
-    Stage,
     StepDone,
     StepRefused,
     TransferOrder,
@@ -167,6 +166,6 @@ def _status(saga: Saga, ctx: ValueEntityCommandContext) -> TransferStatus:
         from_account=saga.from_account,
         to_account=saga.to_account,
         cents=saga.cents,
-        stage=Stage.Value(saga.stage),
+        stage=saga.stage,
         reason=saga.reason,
     )
