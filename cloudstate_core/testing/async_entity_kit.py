@@ -104,7 +104,7 @@ class AsyncEntityKit:
         """Lose everything that is not in the store; see `EntityKit.crash`."""
         async with self._turn:
             await self._runtime.open()
-            await self._runtime.host.restart()
+            await self._runtime.restart()
 
     async def state(self, entity_id: str) -> Any:
         """Return a copy of an entity's state; see `EntityKit.state`."""

@@ -140,11 +140,14 @@ class _Timeout:
             self._alarm.is_off = True
         elif self._alarm is not None:
             self._alarm.cancel()
+        # The alarm stays with the clock until it would have been due; the task and what came of it
+        # must not.
+        task, self._task = self._task, None
         # Whoever else cancelled the task meant the task, not this block.
         if (
             self._is_over
-            and self._task is not None
-            and self._task.uncancel() <= self._cancelled_before
+            and task is not None
+            and task.uncancel() <= self._cancelled_before
             and kind is asyncio.CancelledError
         ):
             raise TimeoutError from error

@@ -89,6 +89,39 @@ def test_the_state_after_a_command_stays_what_it_was(kit: EntityKit) -> None:
     assert kit.state("b") == Notes()
 
 
+def test_the_state_after_a_command_is_that_from_before_a_crash_or_idle_time(
+    kit: EntityKit,
+) -> None:
+    crashed = kit.handle("Write", lines("one"))
+    kit.crash()
+    assert crashed.state == Notes(["one"])
+
+    idle = kit.handle("Write", lines("two"))
+    kit.clock.advance(30)
+    assert kit.state("a") == Notes(["one", "two"])
+    assert idle.state == Notes(["one", "two"])
+
+
+def test_a_state_that_nobody_can_look_at_any_more_is_not_copied(
+    kit: EntityKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[Notes] = []
+
+    def counted(notes: Notes, memo: object) -> Notes:
+        copied.append(notes)
+        return Notes(list(notes.lines))
+
+    monkeypatch.setattr(Notes, "__deepcopy__", counted, raising=False)
+
+    for number in range(5):
+        kit.handle("Write", lines(str(number)))
+    assert copied == []
+    kept = [kit.handle("Write", lines(str(number))) for number in range(5, 8)]
+    assert len(copied) == 2
+    assert [len(handled.state.lines) for handled in kept] == [6, 7, 8]
+    assert len(copied) == 3
+
+
 def test_a_failure_is_told_with_its_code_and_stores_nothing(kit: EntityKit) -> None:
     kit.handle("Write", lines("one"))
 

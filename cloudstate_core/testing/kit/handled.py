@@ -18,7 +18,11 @@ __all__ = ["Failed", "Handled", "KitError", "PassedOn", "answer_in", "unpacked"]
 
 
 class KitError(AssertionError):
-    """The test asks for something that cannot be. No command was carried out, if not said else."""
+    """The test asks for something that cannot be.
+
+    Mistakes in the call itself are found before anything is carried out; those that only a handler
+    could meet, such as a question that nothing answers, when it met them.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
@@ -21,6 +21,7 @@ from cloudstate_core.testing.kit.deployed import deployed
 from cloudstate_core.testing.kit.handled import Failed, Handled, KitError, answer_in, unpacked
 from cloudstate_core.testing.kit.host import KitHost, WatchedLink
 from cloudstate_core.testing.kit.services import Course, Services
+from cloudstate_core.testing.kit.shown_state import ShownState, ShownStates
 
 __all__ = ["KitRuntime"]
 
@@ -63,6 +64,7 @@ class KitRuntime:
             assert kind is not None, "the user function has found the kind of each entity"
             name = str(entity.service.full_name)
             self.served[name], self._kinds[name] = deployed(entity, kind), kind
+        self._states = ShownStates()
         self._opened: AsyncExitStack | None = None
 
     async def open(self) -> None:
@@ -76,8 +78,14 @@ class KitRuntime:
             await self.host.restart()
             self._opened = opened.pop_all()
 
+    async def restart(self) -> None:
+        """Lose everything that is not in the store."""
+        self._states.settle()
+        await self.host.restart()
+
     async def aclose(self) -> None:
         """Let go of everything in memory."""
+        self._states.settle()
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.aclose()
@@ -90,6 +98,7 @@ class KitRuntime:
             CloudstateError: What the client would be told, with the reason as a note.
         """
         entity_id = self._entity_id(request)
+        self._states.settle()
         before = await self._last_sequence(request.service, entity_id)
         course = Course()
         outcome = await self._services.carry_out(request, course)
@@ -100,10 +109,13 @@ class KitRuntime:
             version=outcome.version,
             _state=await self.state(request.service, entity_id),
         )
+        if outcome.side_effects or outcome.action.HasField("forward"):
+            self._states.settle()  # they may come back to the entity
         return await self._finished(request, outcome, handled)
 
     async def stream(self, request: Request) -> AsyncGenerator[Handled, None]:
         """Carry out a streamed command; yield what each answer came to."""
+        self._states.settle()
         course = Course()
         async with aclosing(self._services.stream(request, course)) as outcomes:
             async for outcome in outcomes:
@@ -111,26 +123,19 @@ class KitRuntime:
                 course.asked.clear()
                 yield await self._finished(request, outcome, Handled(asked=asked))
 
-    async def state(self, service: str, entity_id: str) -> Callable[[], Any]:
-        """Return what tells the state of an entity as it is now, or why it cannot."""
+    async def state(self, service: str, entity_id: str) -> ShownState:
+        """Return the state of an entity as it is now."""
+        self._states.settle()  # if it was idle for long, it leaves memory and comes back
         region = self.host.regions.get(service)
         if region is None or not entity_id:
-            return lambda: None
+            return ShownState(lambda: None)
         conversation = await region.conversation(entity_id)
         if conversation is not None and hasattr(conversation, "state"):
-            try:
-                state = copy.deepcopy(conversation.state)
-            except Exception as error:  # which concerns only a test that looks at the state
-                return _raising(error)
-            return lambda: state
+            return self._states.show(lambda: conversation.state)
         stored = await self.host.store.value(self._key(service, entity_id))
         if stored.revision:
-            value = None if stored.value is None else unpacked(stored.value)
-            return lambda: value
-        kind = self._kinds[service].name
-        return _raising(
-            KitError(f"kind {kind!r} shows no state: look at it with a command that tells it")
-        )
+            return ShownState(lambda: None if stored.value is None else unpacked(stored.value))
+        return ShownState(partial(_refuse_state, self._kinds[service].name))
 
     async def events(self, service: str, entity_id: str, *, after: int = 0) -> list[Any]:
         """Return the events that an entity has stored, later ones than `after`."""
@@ -181,8 +186,5 @@ class KitRuntime:
         return EntityKey(self.served[service].persistence_id, entity_id)
 
 
-def _raising(error: Exception) -> Callable[[], Any]:
-    def refuse() -> Any:
-        raise error
-
-    return refuse
+def _refuse_state(kind: str) -> NoReturn:
+    raise KitError(f"kind {kind!r} shows no state: look at it with a command that tells it")
