@@ -35,6 +35,10 @@ class Limits:
         max_json_depth: Deepest nesting of a JSON body.
         max_json_nodes: Most values in a JSON body.
         max_commands_in_flight: Most requests that are served at a time, over all front ends.
+        min_commands_in_flight: So many are served at a time in any case.
+        max_loop_lag_s: How late the event loop may be all the time, in seconds, before fewer
+            requests are served at a time.
+        adaptive_admission: Whether it matters how late the loop is.
         max_connections: Most connections at a time.
         max_streams_per_connection: Most calls at a time on one HTTP/2 connection.
         handshake_timeout_s: How long a connection may take for its first bytes, in seconds.
@@ -49,6 +53,9 @@ class Limits:
     max_json_depth: int = 64
     max_json_nodes: int = 100_000
     max_commands_in_flight: int = 10_000
+    min_commands_in_flight: int = 64
+    max_loop_lag_s: float = 0.005
+    adaptive_admission: bool = True
     max_connections: int = 1024
     max_streams_per_connection: int = 128
     handshake_timeout_s: float = 10.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import ClassVar
@@ -11,47 +13,102 @@ from cloudstate_core.errors import LimitExceeded
 from cloudstate_core.frontend import Limits
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.interceptor import Interceptor
+from cloudstate_runtime.adaptive_limit import AdaptiveLimit
 
 __all__ = ["Admission"]
 
 #: What a refused caller is told: long enough to matter, short enough not to idle.
 _RETRY_AFTER_S = 0.5
 
+#: The loop is asked how late it is with every so many requests, unless it is being asked.
+_REQUESTS_PER_SAMPLE = 4
+
+_BUSY = "the server is overloaded: more requests come than it can serve in time; try again later"
+
 
 class AdmittingHandler:
-    """Lets a bounded number of requests through at a time."""
+    """Lets as many requests through at a time as can be served in time; a `Door`."""
 
-    def __init__(self, handler: CommandHandler, max_commands_in_flight: int) -> None:
-        """Keep the next handler and the bound."""
+    def __init__(self, handler: CommandHandler, clock: Clock, limits: Limits) -> None:
+        """Keep the next handler, and the bounds."""
         self._handler = handler
-        self._max_commands_in_flight = max_commands_in_flight
-        self._in_flight = 0
+        self._now_s = clock.monotonic_s
+        self._adapts = limits.adaptive_admission
+        self._most = limits.max_commands_in_flight
+        self._limit = AdaptiveLimit(
+            limits.min_commands_in_flight,
+            limits.max_commands_in_flight,
+            limits.max_loop_lag_s if self._adapts else math.inf,
+        )
+        self._until_sample = 0
+        self._is_asking = False
+        self._expected = 0
+        self._busy = LimitExceeded(_BUSY, retry_after_s=_RETRY_AFTER_S)
+        self._full = LimitExceeded(
+            f"too many requests at once: at most {self._most} are served",
+            retry_after_s=_RETRY_AFTER_S,
+        )
 
     async def handle(self, request: Request) -> Outcome:
         """Pass a request on, or refuse it at once."""
-        self._admit()
+        window = self._enter(request)
         try:
             return await self._handler.handle(request)
         finally:
-            self._in_flight -= 1
+            self._limit.leave(window)
 
     async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
-        """Pass a request on, or refuse it at once; it counts until its stream ends."""
-        self._admit()
+        """Pass a request on, or refuse it at once."""
+        window = self._enter(request)
         try:
             async with aclosing(self._handler.stream(request)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
         finally:
-            self._in_flight -= 1
+            self._limit.leave(window)
 
-    def _admit(self) -> None:
-        if self._in_flight >= self._max_commands_in_flight:
-            raise LimitExceeded(
-                f"too many requests at once: at most {self._max_commands_in_flight} are served",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        self._in_flight += 1
+    # --- As a door ---
+
+    def room(self) -> int:
+        return self._limit.room() - self._expected
+
+    def expect(self, requests: int) -> None:
+        if not self._expected:
+            # Those that were read in this turn come to `handle` in the next, before more is read.
+            asyncio.get_running_loop().call_soon(self._expect_none)
+        self._expected += requests
+
+    def turned_away(self) -> LimitExceeded:
+        self._limit.felt()
+        self._ask()
+        return self._full if self._limit.in_flight >= self._most else self._busy
+
+    def _expect_none(self) -> None:
+        self._expected = 0
+
+    # --- Counting ---
+
+    def _enter(self, request: Request) -> int:
+        limit = self._limit
+        # Whoever waits in the middle of a command of his own would fail with what is refused here.
+        if (limit.room_within() if request.waiting else limit.room()) <= 0:
+            error = self.turned_away()
+            raise LimitExceeded(str(error), retry_after_s=error.retry_after_s)
+        self._ask()
+        return limit.enter()
+
+    def _ask(self) -> None:
+        """Ask the loop how late it is, now and then."""
+        self._until_sample -= 1
+        if self._until_sample < 0 and self._adapts and not self._is_asking:
+            self._until_sample = _REQUESTS_PER_SAMPLE - 1
+            self._is_asking = True
+            asyncio.get_running_loop().call_soon(self._answered, self._now_s())
+
+    def _answered(self, asked_s: float) -> None:
+        self._is_asking = False
+        now_s = self._now_s()
+        self._limit.observe(now_s, now_s - asked_s)
 
 
 class Admission(Interceptor):
@@ -61,5 +118,4 @@ class Admission(Interceptor):
     order: ClassVar[int] = 0
 
     def wrap(self, handler: CommandHandler, clock: Clock, limits: Limits) -> CommandHandler:
-        del clock
-        return AdmittingHandler(handler, limits.max_commands_in_flight)
+        return AdmittingHandler(handler, clock, limits)
