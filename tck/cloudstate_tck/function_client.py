@@ -111,7 +111,7 @@ class FunctionClient:
 
 
 class ProtocolStream(Generic[In, Out]):
-    """One bidirectional stream to a user function."""
+    """One stream to a user function, or to a proxy; a call of another shape is one as well."""
 
     def __init__(self, call: Any, patience_s: float) -> None:
         self._call = call
@@ -152,17 +152,20 @@ class ProtocolStream(Generic[In, Out]):
         expect_equal(what, expected, found)
         return found
 
+    async def half_close(self) -> None:
+        """Say that nothing follows."""
+        # Reading says how the stream has ended, if it has.
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await self._call.done_writing()
+
     async def complete(self) -> None:
-        """Half-close; the user function must end its side with success and no further message.
+        """Half-close; the other side must end with success and no further message.
 
         Raises:
             Mismatch: If it says anything more, fails, or does not end in time.
         """
-        what = "the end of the stream after the half-close"
-        # Reading says how the stream has ended, if it has.
-        with suppress(grpc.RpcError, asyncio.InvalidStateError):
-            await self._call.done_writing()
-        await self.expect_end(what)
+        await self.half_close()
+        await self.expect_end("the end of the stream after the half-close")
 
     async def expect_end(self, what: str) -> None:
         """Expect the stream to end with success and no further message.
@@ -173,6 +176,25 @@ class ProtocolStream(Generic[In, Out]):
         found = await self._read(what, "the end of the stream")
         if found is not None:
             raise Mismatch(what, expected="no further message", found=found)
+
+    async def expect_failure(self, what: str, description: str) -> None:
+        """Expect the stream to fail with a description, and no message before.
+
+        Raises:
+            Mismatch: If it does not.
+        """
+        expected = f"the failure {description!r}"
+        try:
+            async with asyncio.timeout(self._patience_s):
+                message = await self._call.read()
+        except TimeoutError:
+            found = f"nothing within {self._patience_s:g} s"
+            raise Mismatch(what, expected=expected, found=found) from None
+        except grpc.aio.AioRpcError as error:
+            expect_equal(what, description, error.details())
+            return
+        found = "the end of the stream" if message is grpc.aio.EOF else message
+        raise Mismatch(what, expected=expected, found=found)
 
     async def _read(self, what: str, expected: object) -> Out | None:
         try:

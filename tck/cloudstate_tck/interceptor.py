@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo, UserFunctionError
 from cloudstate_tck.function_client import CHANNEL_OPTIONS
 from cloudstate_tck.protocol import DISCOVER, METHODS, REPORT_ERROR
-from cloudstate_tck.recorder import Connection, Ended, Recorder
+from cloudstate_tck.recorder import CANCELLED, Connection, Ended, Recorder
 from cloudstate_tck.servers import StreamHandlers, serving
 
 __all__ = ["intercepting"]
@@ -60,7 +60,7 @@ async def _intercept(
         await _return(call, context, recording)
     except asyncio.CancelledError:
         # gRPC ends the requests as if they were complete; only this tells a cancelled call.
-        recording.outgoing_ended("cancelled by the proxy")
+        recording.outgoing_ended(CANCELLED)
         raise
     finally:
         call.cancel()

@@ -16,6 +16,10 @@ from cloudstate_core.links import Rpc
 
 __all__ = [
     "ACTION",
+    "ACTION_STREAMED",
+    "ACTION_STREAMED_IN",
+    "ACTION_STREAMED_OUT",
+    "ACTION_UNARY",
     "CRDT",
     "DISCOVER",
     "ENTITY_TYPES",
@@ -38,10 +42,18 @@ VALUE_ENTITY = Rpc(
     "/cloudstate.valueentity.ValueEntity/handle", ValueEntityStreamIn, ValueEntityStreamOut
 )
 CRDT = Rpc("/cloudstate.crdt.Crdt/handle", CrdtStreamIn, CrdtStreamOut)
-ACTION = tuple(
-    Rpc(f"/cloudstate.action.ActionProtocol/{name}", ActionCommand, ActionResponse)
-    for name in ("handleUnary", "handleStreamedIn", "handleStreamedOut", "handleStreamed")
-)
+
+
+def _action(name: str, *, client: bool, server: bool) -> Rpc[ActionCommand, ActionResponse]:
+    path = f"/cloudstate.action.ActionProtocol/{name}"
+    return Rpc(path, ActionCommand, ActionResponse, client, server)
+
+
+ACTION_UNARY = _action("handleUnary", client=False, server=False)
+ACTION_STREAMED_IN = _action("handleStreamedIn", client=True, server=False)
+ACTION_STREAMED_OUT = _action("handleStreamedOut", client=False, server=True)
+ACTION_STREAMED = _action("handleStreamed", client=True, server=True)
+ACTION = (ACTION_UNARY, ACTION_STREAMED_IN, ACTION_STREAMED_OUT, ACTION_STREAMED)
 
 
 def _listed(*methods: Rpc[Any, Any]) -> tuple[Rpc[Any, Any], ...]:

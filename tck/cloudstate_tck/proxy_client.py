@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,10 +20,11 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 
 from cloudstate_core.errors import ConfigurationError
 from cloudstate_tck.expectations import Mismatch, expect_equal
-from cloudstate_tck.function_client import CHANNEL_OPTIONS
+from cloudstate_tck.function_client import CHANNEL_OPTIONS, ProtocolStream
 
 __all__ = ["REFLECTION", "Failed", "ProxyClient"]
 
+In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
@@ -202,6 +204,25 @@ class ProxyClient:
             expect_equal(what, text, failed.description)
         else:
             raise Mismatch(what, expected=repr(text), found=found)
+
+    @asynccontextmanager
+    async def stream(
+        self, service: str, method: str, request_class: type[In], response_class: type[Out]
+    ) -> AsyncIterator[ProtocolStream[In, Out]]:
+        """Call a method that streams in either direction; it is cut at the end if it goes on.
+
+        No deadline is sent along.
+        """
+        invoke: Callable[..., Any] = self.channel.stream_stream(
+            f"/{service}/{method}",
+            request_serializer=request_class.SerializeToString,
+            response_deserializer=response_class.FromString,
+        )
+        call = invoke()
+        try:
+            yield ProtocolStream(call, self._patience_s)
+        finally:
+            call.cancel()
 
     async def expect_json(self, path: str, body: object, expected: object) -> None:
         """POST JSON and compare the JSON that comes back with status 200.

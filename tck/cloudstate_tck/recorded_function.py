@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from functools import partial
 
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_core.host.user_function import UserFunction
-from cloudstate_core.links import Conversation, ConversationMethod, ProtocolMethod, Write
-from cloudstate_tck.recorder import Ended, Recorder
+from cloudstate_core.links import (
+    CallMethod,
+    Conversation,
+    ConversationMethod,
+    ProtocolMethod,
+    Write,
+)
+from cloudstate_tck.recorder import CANCELLED, Connection, Ended, Recorder
 
 __all__ = ["RecordedFunction"]
 
@@ -43,7 +50,51 @@ class RecordedFunction(UserFunction):
 def _overheard(method: ProtocolMethod, recorder: Recorder) -> ProtocolMethod:
     if isinstance(method, ConversationMethod):
         return ConversationMethod(method.rpc, partial(_Overheard, method, recorder))
-    return method
+    return CallMethod(method.rpc, partial(_overheard_call, method, recorder))
+
+
+async def _overheard_call(
+    method: CallMethod, recorder: Recorder, messages: AsyncIterator[Message]
+) -> AsyncGenerator[Message, None]:
+    """Serve one call of a recorded function."""
+    connection = recorder.opened(method.rpc.path)
+    ending = Ended(CANCELLED)
+    try:
+        async with aclosing(method.serve(_OverheardMessages(method, connection, messages))) as said:
+            async for message in said:
+                connection.outgoing(_copied(message))
+                if not method.rpc.server_streaming:
+                    ending = Ended()  # nobody asks for more
+                yield message
+        ending = Ended()
+    except Exception as error:
+        ending = Ended(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        connection.outgoing(ending)
+
+
+class _OverheardMessages(AsyncIterator[Message]):
+    """What the runtime sends in one call of a recorded function."""
+
+    def __init__(
+        self, method: CallMethod, connection: Connection, messages: AsyncIterator[Message]
+    ) -> None:
+        self._streams = method.rpc.client_streaming
+        self._connection = connection
+        self._messages = messages
+
+    async def __anext__(self) -> Message:
+        try:
+            message = await anext(self._messages)
+        except StopAsyncIteration:
+            if self._streams:
+                self._connection.incoming(Ended())
+            raise
+        self._connection.incoming(_copied(message))
+        if not self._streams:
+            self._connection.incoming(Ended())
+        return message
 
 
 class _Overheard:

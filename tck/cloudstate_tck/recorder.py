@@ -10,7 +10,10 @@ from google.protobuf.message import Message
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_tck.expectations import Mismatch, expect_equal, rendered
 
-__all__ = ["Connection", "Discovery", "Ended", "Recorder"]
+__all__ = ["CANCELLED", "Connection", "Discovery", "Ended", "Recorder"]
+
+#: How the user function's side of a call ends that the proxy has cancelled.
+CANCELLED = "cancelled by the proxy"
 
 #: A failed case shows this many last lines of what went over the wire.
 MAX_TRANSCRIPT_LINES = 40
@@ -93,6 +96,15 @@ class Connection:
         for message in expected:
             await self._expect(self._outgoing, "the next message from the user function", message)
 
+    async def next_incoming(self, expected: object) -> Recorded:
+        """Return what the proxy says next.
+
+        Raises:
+            Mismatch: If it says nothing in time.
+        """
+        what = "the next message from the proxy"
+        return await self._next(self._incoming, what, expected, self._patience_s)
+
     async def next_outgoing(self, expected: object) -> Recorded:
         """Return what the user function says next.
 
@@ -114,6 +126,18 @@ class Connection:
             found = await self._next(queue, what, Ended(), patience_s)
             if found != Ended():
                 raise Mismatch(what, expected=Ended(), found=_shown(found))
+
+    async def expect_cancelled(self) -> None:
+        """Expect the proxy to cancel the call, with no further message from the user function.
+
+        Raises:
+            Mismatch: If there is one, or the call ends otherwise or not in time.
+        """
+        expected = Ended(CANCELLED)
+        found = await self.next_outgoing(expected)
+        if found != expected:
+            what = "the end of the user function's side"
+            raise Mismatch(what, expected=expected, found=_shown(found))
 
     def unexamined(self) -> Recorded | None:
         """Return the first message that no case has looked at; an end of a side is none."""

@@ -22,6 +22,9 @@ PATIENT_S = 10.0
 #: For what never comes.
 IMPATIENT_S = 0.3
 
+#: What the scripted sides of these tests know.
+KINDS = ("eventsourced",)
+
 Results = dict[str, Result]
 
 
@@ -32,7 +35,7 @@ def conditions(patience_s: float) -> Conditions:
 async def _run(examination: Examination, phases, only, without) -> Results:
     cases = [
         case
-        for case in select(all_cases(), phases=phases, only=tuple(only))
+        for case in select(all_cases(), phases=phases, kinds=KINDS, only=tuple(only))
         if case.id not in without
     ]
     return {case.id: await run_case(case, examination) for case in cases}
@@ -91,7 +94,7 @@ def examine_with_hostile_function() -> Callable[..., Awaitable[Results]]:
         make_proxy=ScriptedProxy, *, only=(), without=(), patience_s=PATIENT_S
     ) -> Results:
         def start_proxy(function: str):
-            return serving_proxy(function, make_proxy)
+            return serving_proxy(function, make_proxy, Front)
 
         async with examining_hostile_proxy(
             start_proxy, conditions(patience_s), listen="127.0.0.1:0"

@@ -60,7 +60,7 @@ def test_the_plugin_registers_the_command():
 
 async def test_a_correct_user_function_gives_exit_code_0_and_a_readable_report():
     async with serving() as function:
-        code, out, err = await run("--function", function.address)
+        code, out, err = await run("--function", function.address, "--kind", "eventsourced")
 
     assert (code, err) == (0, "")
     assert f"35 cases · user function {function.address}" in out

@@ -366,7 +366,7 @@ async def test_cases_without_their_services_are_pending(examine_proxy, failed):
 async def test_without_a_recorder_the_client_side_is_examined(failed, make_proxy, expected):
     async with (
         ScriptedFunction(lambda _: ModelSession()) as function,
-        serving_proxy(function.address, make_proxy) as address,
+        serving_proxy(function.address, make_proxy, Front) as address,
         ProxyClient(address.grpc, address.http, patience_s=10.0) as client,
     ):
         examination = Examination(Conditions(patience_s=10.0), function.spec, proxy=client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -55,10 +56,12 @@ def greeter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-async def test_the_example_greets(greeter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("greetings")
-    monkeypatch.setitem(sys.modules, "greetings", module)
-    exec(compile(block("python"), "README.md", "exec"), module.__dict__)
+async def test_the_example_greets(
+    greeter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "greetings_of_readme.py").write_text(block("python"), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("greetings_of_readme")
     module.action.validate()
     methods = {
         m.rpc.path: m for m in ActionServicer({"Greeter": module.action}, LateCaller()).methods()

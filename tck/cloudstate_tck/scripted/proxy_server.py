@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -30,20 +30,41 @@ from cloudstate_tck.proxy_client import REFLECTION
 from cloudstate_tck.scripted.proxy import FunctionFailed, ScriptedProxy
 from cloudstate_tck.servers import StreamHandlers, serving
 
-__all__ = ["Front", "serving_proxy"]
+__all__ = ["BareFront", "Front", "serving_proxy"]
 
 MODEL_PREFIX = "/tck/model/eventsourced/"
 
 
+class Behind(Protocol):
+    """What stands behind a front: a proxy.
+
+    Attributes:
+        spec: What its user function has announced.
+    """
+
+    spec: EntitySpec
+
+    def info(self) -> ProxyInfo:
+        """Return what the proxy says of itself."""
+        ...
+
+    async def aclose(self) -> None:
+        """Cut every stream."""
+        ...
+
+
+P = TypeVar("P", bound=Behind)
+
+
 @dataclass(slots=True)
-class Front:
-    """How clients are answered; each rule to be broken by a subclass.
+class BareFront(ABC, Generic[P]):
+    """How clients are answered, whatever the kind; each rule to be broken by a subclass.
 
     Attributes:
         proxy: Who carries out the commands.
     """
 
-    proxy: ScriptedProxy
+    proxy: P
 
     def listed(self) -> list[str]:
         """Return the names that reflection lists."""
@@ -59,14 +80,37 @@ class Front:
             answer.file_descriptor_response.SetInParent()
         return answer
 
+    async def serve(self, path: str, requests: AsyncIterator[bytes], context: Any) -> None:
+        """Serve a gRPC call, of reflection or of a client."""
+        is_reflection = _service(path) == REFLECTION
+        async for data in requests:
+            if is_reflection:
+                answer = self.reflect(ServerReflectionRequest.FromString(data)).SerializeToString()
+            else:
+                try:
+                    answer = await self.call(path, data)
+                except FunctionFailed as failed:
+                    await context.abort(grpc.StatusCode.UNKNOWN, str(failed))
+            await context.write(answer)
+
+    @abstractmethod
     async def call(self, path: str, data: bytes) -> bytes:
         """Answer a gRPC call."""
+
+    @abstractmethod
+    async def post(self, path: str, body: bytes) -> tuple[int, str, bytes]:
+        """Answer an HTTP request with status, content type and body."""
+
+
+class Front(BareFront[ScriptedProxy]):
+    """How clients of event sourced entities are answered."""
+
+    async def call(self, path: str, data: bytes) -> bytes:
         _, service, method = path.split("/")
         response = await self.proxy.handle(service, method, Request.FromString(data))
         return response.SerializeToString()
 
     async def post(self, path: str, body: bytes) -> tuple[int, str, bytes]:
-        """Answer an HTTP request with status, content type and body."""
         request = Parse(body or b"{}", Request())
         service, method = MODEL, "Process"
         if path.startswith(MODEL_PREFIX):
@@ -81,19 +125,6 @@ class Front:
         return 200, "application/json", json.dumps(json.loads(text)).encode()
 
 
-async def _serve(front: Front, path: str, requests: AsyncIterator[bytes], context: Any) -> None:
-    is_reflection = _service(path) == REFLECTION
-    async for data in requests:
-        if is_reflection:
-            answer = front.reflect(ServerReflectionRequest.FromString(data)).SerializeToString()
-        else:
-            try:
-                answer = await front.call(path, data)
-            except FunctionFailed as failed:
-                await context.abort(grpc.StatusCode.UNKNOWN, str(failed))
-        await context.write(answer)
-
-
 def _service(path: str) -> str:
     return path[1:].rpartition("/")[0]
 
@@ -101,8 +132,8 @@ def _service(path: str) -> str:
 @asynccontextmanager
 async def serving_proxy(
     function: str,
-    make_proxy: Callable[[grpc.aio.Channel], ScriptedProxy] = ScriptedProxy,
-    make_front: Callable[[ScriptedProxy], Front] = Front,
+    make_proxy: Callable[[grpc.aio.Channel], P],
+    make_front: Callable[[P], BareFront[P]],
 ) -> AsyncIterator[ProxyAddress]:
     """Serve a proxy on two ports of this machine, one for gRPC and one for HTTP."""
     async with grpc.aio.insecure_channel(function, options=CHANNEL_OPTIONS) as channel:
@@ -114,9 +145,7 @@ async def serving_proxy(
         )
         proxy.spec = await discover(proxy.info(), wait_for_ready=True)
         front = make_front(proxy)
-        handlers = StreamHandlers(
-            partial(_serve, front), serves=lambda path: _service(path) in front.listed()
-        )
+        handlers = StreamHandlers(front.serve, serves=lambda path: _service(path) in front.listed())
         async with (
             serving(handlers, "127.0.0.1:0") as address,
             _serving_http(front) as http_address,
@@ -126,7 +155,7 @@ async def serving_proxy(
 
 
 @asynccontextmanager
-async def _serving_http(front: Front) -> AsyncIterator[str]:
+async def _serving_http(front: BareFront[P]) -> AsyncIterator[str]:
     writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +184,7 @@ async def _head(reader: asyncio.StreamReader) -> list[str]:
 
 
 async def _answer(
-    head: list[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter, front: Front
+    head: list[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter, front: BareFront[P]
 ) -> None:
     method, path, _ = head[0].split(" ")
     headers = {line.partition(":")[0].lower(): line.partition(":")[2] for line in head[1:]}
