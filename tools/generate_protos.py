@@ -73,6 +73,12 @@ TARGETS = (
         "station",
     ),
     Target(
+        "plugins/crdt/protos",
+        "cloudstate_crdt/*.proto",
+        "plugins/crdt/cloudstate_crdt",
+        "cloudstate_crdt",
+    ),
+    Target(
         "plugins/eventsourced/tests/protos",
         "notebook/*.proto",
         "plugins/eventsourced/tests/notebook",

@@ -1,0 +1,212 @@
+"""A tree of dotted leaves: what ORSet and ORMap are made of.
+
+Every leaf carries the dot of the change that wrote it, and the store remembers all dots that it has
+seen. A dot that was seen and has no leaf was removed. So a removal leaves nothing behind but the
+dots, which compact to a number for each replica; and what was removed cannot come back, since its
+dots are known.
+
+The whole tree, however deep, has one context. A value inside a map is a branch of its map's store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from cloudstate_crdt.causal import CausalContext, Dot
+from cloudstate_crdt.errors import DotReused
+from cloudstate_crdt.items import Segment
+from cloudstate_crdt.lattice import Lattice, Types
+from cloudstate_crdt.replica import Replica
+
+__all__ = ["Branch", "DotStore", "Path"]
+
+#: Where a leaf is.
+Path = tuple[Segment, ...]
+
+
+class Branch:
+    """A place in the tree. It exists as long as there is a leaf here or below.
+
+    Attributes:
+        leaves: By dot, a part of the value that lives here; None says only that something does.
+        children: The places below.
+    """
+
+    __slots__ = ("children", "leaves")
+
+    def __init__(self) -> None:
+        self.leaves: dict[Dot, Lattice | None] = {}
+        self.children: dict[Segment, Branch] = {}
+
+    def dots(self) -> Iterator[Dot]:
+        """Every dot here and below."""
+        yield from self.leaves
+        for child in self.children.values():
+            yield from child.dots()
+
+
+class DotStore:
+    """Leaves in a tree, each under the dot of the change that wrote it.
+
+    Attributes:
+        types: The types that parts of values may have.
+        context: Every dot that was ever seen.
+        paths: Where the leaf of each live dot is.
+        root: The tree.
+    """
+
+    __slots__ = ("context", "paths", "root", "types")
+
+    def __init__(self, types: Types) -> None:
+        self.types = types
+        self.context = CausalContext()
+        self.paths: dict[Dot, Path] = {}
+        self.root = Branch()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DotStore):
+            return NotImplemented
+        return (
+            self.context == other.context
+            and self.paths == other.paths
+            and all(self.part_of(dot) == other.part_of(dot) for dot in self.paths)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def branch(self, path: Path) -> Branch | None:
+        """Return the place, or None if nothing is there."""
+        branch: Branch | None = self.root
+        for segment in path:
+            if branch is None:
+                return None
+            branch = branch.children.get(segment)
+        return branch
+
+    # --- Changes; each returns its delta ---------------------------------------------
+
+    def write(
+        self, replica: Replica, path: Path, part: Lattice | None, instead_of: Iterable[Dot] = ()
+    ) -> DotStore:
+        """Put a leaf under a new dot, in place of others; return the delta, which owns `part`."""
+        dot = self.context.next_dot(replica)
+        delta = DotStore(self.types)
+        delta.insert(dot, path, part)
+        for replaced in instead_of:
+            delta.context.add(replaced)
+        self.join(delta)
+        return delta
+
+    def grow(self, dot: Dot, part: Lattice) -> DotStore:
+        """Let a leaf that has a part grow by another; return the delta, which owns `part`."""
+        delta = DotStore(self.types)
+        delta.insert(dot, self.paths[dot], part)
+        self.join(delta)
+        return delta
+
+    def drop(self, dots: Iterable[Dot]) -> DotStore:
+        """Remove leaves; return the delta."""
+        delta = DotStore(self.types)
+        delta.context = CausalContext(dots)
+        self.join(delta)
+        return delta
+
+    def adopt(self, replica: Replica, departed: Collection[str]) -> DotStore:
+        """Put a replica's leaves in place of those of departed nodes; return the delta."""
+        delta = DotStore(self.types)
+        for dot in sorted(each for each in self.paths if each.replica.node in departed):
+            part = self.part_of(dot)
+            kept = None if part is None else part.copy()
+            delta.join(self.write(replica, self.paths[dot], kept, [dot]))
+        return delta
+
+    # --- Joining ---------------------------------------------------------------------
+
+    def join(self, other: DotStore) -> bool:
+        """Take in another store; return whether anything changed.
+
+        Raises:
+            DotReused: A dot has a leaf in two places. Nothing was changed.
+        """
+        if self is other:
+            return False
+        both = self.paths.keys() & other.paths.keys() if self.paths else set()
+        for dot in both:
+            if self.paths[dot] != other.paths[dot]:
+                raise DotReused(
+                    f"replica {dot.replica!r} gave two changes the number {dot.sequence}:"
+                    " restart the node with a greater epoch"
+                )
+        removed = self._removed_by(other)
+        changed = bool(removed)
+        for dot in both:
+            changed |= self._grow(dot, other.part_of(dot))
+        for dot, path in other.paths.items():
+            if dot not in both and dot not in self.context:
+                part = other.part_of(dot)
+                self.insert(dot, path, None if part is None else part.copy())
+                changed = True
+        for dot in removed:
+            self._remove(dot)
+        return self.context.join(other.context) or changed
+
+    def _removed_by(self, other: DotStore) -> list[Dot]:
+        """Our live dots that the other has seen and holds no longer."""
+        if not self.paths:
+            return []
+        # A delta has seen a few dots, a whole state millions: look at whichever are fewer.
+        if len(other.context) <= len(self.paths):
+            return [dot for dot in other.context if dot in self.paths and dot not in other.paths]
+        return [dot for dot in self.paths if dot in other.context and dot not in other.paths]
+
+    def _grow(self, dot: Dot, part: Lattice | None) -> bool:
+        own = self.part_of(dot)
+        return own is not None and part is not None and own.join(part)
+
+    # --- Leaves ----------------------------------------------------------------------
+
+    def insert(self, dot: Dot, path: Path, part: Lattice | None) -> None:
+        """Put a leaf where there is none of that dot, and have seen the dot."""
+        branch = self.root
+        for segment in path:
+            child = branch.children.get(segment)
+            if child is None:
+                child = branch.children[segment] = Branch()
+            branch = child
+        branch.leaves[dot] = part
+        self.paths[dot] = path
+        self.context.add(dot)
+
+    def part_of(self, dot: Dot) -> Lattice | None:
+        """Return the part that the leaf of a live dot holds, if it holds one."""
+        branch = self.branch(self.paths[dot])
+        assert branch is not None
+        return branch.leaves[dot]
+
+    def _remove(self, dot: Dot) -> None:
+        path = self.paths.pop(dot)
+        branches = [self.root]
+        for segment in path:
+            branches.append(branches[-1].children[segment])
+        del branches[-1].leaves[dot]
+        for segment in reversed(path):
+            branch = branches.pop()
+            if branch.leaves or branch.children:
+                return
+            del branches[-1].children[segment]
+
+    # --- Whole stores ----------------------------------------------------------------
+
+    def copy(self) -> DotStore:
+        copied = DotStore(self.types)
+        for dot, path in self.paths.items():
+            part = self.part_of(dot)
+            copied.insert(dot, path, None if part is None else part.copy())
+        copied.context = self.context.copy()
+        return copied
+
+    def prune(self, departed: Collection[str]) -> None:
+        """Forget the dots of departed nodes that have no leaf left, as `Lattice.prune` says."""
+        live = {dot.replica for dot in self.paths}
+        seen = self.context.replicas()
+        self.context.forget([r for r in seen if r.node in departed and r not in live])

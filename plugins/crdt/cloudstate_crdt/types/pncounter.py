@@ -1,0 +1,91 @@
+"""A counter that grows and shrinks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cloudstate_crdt.lattice import Lattice, Types
+from cloudstate_crdt.lattices_pb2 import GCounterState, PNCounterState
+from cloudstate_crdt.replica import Replica
+from cloudstate_crdt.types.gcounter import GCounter
+from cloudstate_crdt.wire import counts_from, counts_to, expect_canonical, message_from, to_bytes
+
+__all__ = ["PNCounter"]
+
+
+class PNCounter(Lattice):
+    """A counter that grows and shrinks, kept as two that only grow."""
+
+    __slots__ = ("decrements", "increments")
+
+    type_name = "pncounter"
+
+    def __init__(
+        self, increments: GCounter | None = None, decrements: GCounter | None = None
+    ) -> None:
+        self.increments = increments or GCounter()
+        self.decrements = decrements or GCounter()
+
+    @property
+    def value(self) -> int:
+        return self.increments.value - self.decrements.value
+
+    def change(self, replica: Replica, by: int) -> PNCounter:
+        """Add `by`, which may be negative, on behalf of `replica` and return the delta.
+
+        Raises:
+            ValueError: The replica cannot count that far. Nothing was changed.
+        """
+        if by < 0:
+            return PNCounter(decrements=self.decrements.increment(replica, -by))
+        return PNCounter(increments=self.increments.increment(replica, by))
+
+    @classmethod
+    def bottom(cls, types: Types) -> PNCounter:
+        return cls()
+
+    @classmethod
+    def parse(cls, data: bytes, types: Types) -> PNCounter:
+        message = message_from(PNCounterState, data)
+        counter = cls(
+            GCounter(counts_from(message.increments.counts)),
+            GCounter(counts_from(message.decrements.counts)),
+        )
+        expect_canonical(counter, data)
+        return counter
+
+    def join(self, other: PNCounter) -> bool:
+        self.expect_same_type(other)
+        grown = self.increments.join(other.increments)
+        return self.decrements.join(other.decrements) or grown
+
+    def covers(self, other: PNCounter) -> bool:
+        return self.increments.covers(other.increments) and self.decrements.covers(other.decrements)
+
+    def serialize(self) -> bytes:
+        message = PNCounterState()
+        for counter, part in (
+            (self.increments, "increments"),
+            (self.decrements, "decrements"),
+        ):
+            if not counter.is_bottom():
+                state = GCounterState(counts=counts_to(counter.counts))
+                getattr(message, part).CopyFrom(state)
+        return to_bytes(message)
+
+    def copy(self) -> PNCounter:
+        return PNCounter(self.increments.copy(), self.decrements.copy())
+
+    def is_bottom(self) -> bool:
+        return self.increments.is_bottom() and self.decrements.is_bottom()
+
+    def prune(self, departed: Collection[str]) -> None:
+        self.increments.prune(departed)
+        self.decrements.prune(departed)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PNCounter):
+            return NotImplemented
+        return self.increments == other.increments and self.decrements == other.decrements
+
+    __hash__ = None
