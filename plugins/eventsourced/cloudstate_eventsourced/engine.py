@@ -20,12 +20,11 @@ from cloudstate_core.errors import (
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
 from cloudstate_core.links import Rpc
-from cloudstate_core.store import AppendEvents, Commit, EntityKey, PutSnapshot, StoredEvent, Write
+from cloudstate_core.store import AppendEvents, EntityKey, PutSnapshot, StoredEvent, Write
 from cloudstate_eventsourced.machine import (
-    Answer,
-    Append,
-    Appended,
     CommandArrived,
+    Commit,
+    Committed,
     Crash,
     EventSourcedMachine,
     InitSent,
@@ -81,6 +80,7 @@ class EventSourcedEngine:
         self._stream = host.link.open_stream(HANDLE)
         self._machine = EventSourcedMachine(entity_id, output_type_urls)
         self._driver: Driver[Input, Instruction] = Driver(self._machine, self._perform)
+        self._request: Request | None = None
         self._outcome: Outcome | None = None
 
     @property
@@ -94,6 +94,7 @@ class EventSourcedEngine:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command."""
+        self._request = request
         await self._driver.run(CommandArrived(request.command, request.payload, request.metadata))
         return self._answer()
 
@@ -106,7 +107,8 @@ class EventSourcedEngine:
         await self._stream.aclose()
 
     def _answer(self) -> Outcome:
-        outcome, self._outcome = self._outcome, None
+        # An idle entity does not keep its last command in memory.
+        outcome, self._outcome, self._request = self._outcome, None, None
         assert outcome is not None, "every command ends with an answer or an exception"
         return outcome
 
@@ -114,12 +116,9 @@ class EventSourcedEngine:
         match instruction:
             case SendCommand(message):
                 return await self._ask(message)
-            case Append():
-                await self._append(instruction)
-                return Appended()
-            case Answer(action, side_effects, restart):
-                self._outcome = Outcome(action, side_effects, restart, self.version)
-                return None
+            case Commit():
+                await self._commit(instruction)
+                return Committed()
             case LoadSnapshot():
                 return await self._load_snapshot()
             case SendInit():
@@ -147,12 +146,11 @@ class EventSourcedEngine:
         except TimeoutError:
             raise gone from None
 
-    async def _append(self, append: Append) -> None:
-        writes: tuple[Write, ...] = (AppendEvents(append.expected_sequence, append.events),)
-        if append.snapshot is not None:
-            sequence = append.expected_sequence + len(append.events)
-            writes += (PutSnapshot(sequence, append.snapshot),)
-        await self._host.store.commit(Commit(self._key, self._host.epoch, writes))
+    async def _commit(self, commit: Commit) -> None:
+        sequence = commit.expected_sequence + len(commit.events)
+        answered = Outcome(commit.action, commit.side_effects, commit.restart, sequence)
+        assert self._request is not None
+        self._outcome = await self._host.commit(self._request, self._key, _writes(commit), answered)
 
     async def _load_snapshot(self) -> SnapshotLoaded:
         snapshot = await self._host.store.snapshot(self._key)
@@ -185,6 +183,16 @@ class EventSourcedEngine:
                 sequence = page[-1].sequence
             if len(page) < REPLAY_PAGE_EVENTS:
                 return Replayed(sequence)
+
+
+def _writes(commit: Commit) -> tuple[Write, ...]:
+    if not commit.events:
+        return ()
+    append = AppendEvents(commit.expected_sequence, commit.events)
+    if commit.snapshot is None:
+        return (append,)
+    sequence = commit.expected_sequence + len(commit.events)
+    return append, PutSnapshot(sequence, commit.snapshot)
 
 
 def _event_message(event: StoredEvent) -> EventSourcedStreamIn:

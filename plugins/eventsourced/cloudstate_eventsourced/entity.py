@@ -17,6 +17,7 @@ from cloudstate_core.anys import AnyError, encode
 from cloudstate_core.command_methods import CommandMethod, CommandMethods
 from cloudstate_core.entity import EntityDefinition
 from cloudstate_core.errors import RegistrationError
+from cloudstate_core.initial_state import InitialState
 from cloudstate_core.injection import Handler, Slot, bind, describe
 from cloudstate_core.targets import Target
 from cloudstate_eventsourced.context import (
@@ -24,7 +25,6 @@ from cloudstate_eventsourced.context import (
     EventSourcedCommandContext,
     SnapshotContext,
 )
-from cloudstate_core.initial_state import InitialState
 from cloudstate_eventsourced.slots import Slots
 from cloudstate_eventsourced.value_types import HandlersByType, ValueHandler
 

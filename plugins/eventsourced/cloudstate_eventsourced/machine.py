@@ -23,10 +23,9 @@ from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.value import value
 
 __all__ = [
-    "Answer",
-    "Append",
-    "Appended",
     "CommandArrived",
+    "Commit",
+    "Committed",
     "Crash",
     "EventSourcedMachine",
     "InitSent",
@@ -86,11 +85,11 @@ class ReplyArrived:
 
 
 @value
-class Appended:
-    """Events and snapshot are durable."""
+class Committed:
+    """What the command changed is durable, and the client can be answered."""
 
 
-Input = Opening | SnapshotLoaded | InitSent | Replayed | CommandArrived | ReplyArrived | Appended
+Input = Opening | SnapshotLoaded | InitSent | Replayed | CommandArrived | ReplyArrived | Committed
 
 
 @value
@@ -127,18 +126,21 @@ class SendCommand:
 
 
 @value
-class Append:
-    """Store events, and a snapshot if there is one, in one commit. The result is `Appended`."""
+class Commit:
+    """Make what a command changed durable, in one commit, and answer. The result is `Committed`.
+
+    Attributes:
+        expected_sequence: Number of the entity's last event before the command.
+        events: What happened; may be empty.
+        snapshot: The state after the events; None if none was taken.
+        action: What the client is answered.
+        side_effects: What else is to be called.
+        restart: Whether this activation must not be used further.
+    """
 
     expected_sequence: int
     events: Sequence[Any]
     snapshot: Any | None
-
-
-@value
-class Answer:
-    """The command is done. With `restart`, this activation must not be used further."""
-
     action: ClientAction
     side_effects: Sequence[SideEffect]
     restart: bool = False
@@ -157,7 +159,7 @@ class Crash:
     detail: str
 
 
-Instruction = LoadSnapshot | SendInit | Replay | SendCommand | Append | Answer | Crash
+Instruction = LoadSnapshot | SendInit | Replay | SendCommand | Commit | Crash
 
 
 class State:
@@ -172,11 +174,8 @@ class State:
     REPLAYING: Final = "replaying events"
     IDLE: Final = "idle"
     AWAITING_REPLY: Final = "awaiting a reply"
-    APPENDING: Final = "appending events"
+    COMMITTING: Final = "committing"
     ENDED: Final = "ended"
-
-
-_NOTHING = EventSourcedReply()
 
 
 class EventSourcedMachine:
@@ -195,7 +194,7 @@ class EventSourcedMachine:
         self._output_type_urls = output_type_urls
         self._command_id = 0
         self._command_name = ""
-        self._reply = _NOTHING
+        self._after = (0, State.IDLE)  # sequence and state when the commit is done
 
     def receive(self, input_: Input) -> Sequence[Instruction]:
         """Take one input and return what must be done now."""
@@ -204,9 +203,9 @@ class EventSourcedMachine:
                 return self._send(name, payload, metadata)
             case State.AWAITING_REPLY, ReplyArrived(message):
                 return self._receive_message(message)
-            case State.APPENDING, Appended():
-                self.sequence += len(self._reply.events)
-                return self._answer()
+            case State.COMMITTING, Committed():
+                self.sequence, self.state = self._after
+                return ()
             case State.NEW, Opening():
                 self.state = State.LOADING
                 return (LoadSnapshot(),)
@@ -262,16 +261,18 @@ class EventSourcedMachine:
         fault = self._fault_of(reply)
         if fault:
             return self._crash("Unexpected entity reply", fault)
-        self._reply = reply
+        action = reply.client_action
+        failed = action.HasField("failure")
         # A failure that a handler answers changes nothing, whatever else the reply holds; and a
         # snapshot without events is of no use, since it says nothing that is not stored.
-        if reply.client_action.HasField("failure") or not reply.events:
-            return self._answer()
-        self.state = State.APPENDING
+        events = () if failed else reply.events
+        snapshot = reply.snapshot if events and reply.HasField("snapshot") else None
+        restart = failed and action.failure.restart
         # The protocol stores before it answers: a client that saw the reply must find the events
         # after a crash.
-        snapshot = reply.snapshot if reply.HasField("snapshot") else None
-        return (Append(self.sequence, reply.events, snapshot),)
+        self._after = (self.sequence + len(events), State.ENDED if restart else State.IDLE)
+        self.state = State.COMMITTING
+        return (Commit(self.sequence, events, snapshot, action, reply.side_effects, restart),)
 
     def _fault_of(self, reply: EventSourcedReply) -> str:
         if reply.command_id != self._command_id:
@@ -287,14 +288,6 @@ class EventSourcedMachine:
             if not event.type_url:
                 return f"command {self._command_name!r}: expected a type in each event, found none"
         return ""
-
-    def _answer(self) -> Sequence[Instruction]:
-        # An idle entity does not keep its last answer in memory.
-        reply, self._reply = self._reply, _NOTHING
-        action = reply.client_action
-        restart = action.HasField("failure") and action.failure.restart
-        self.state = State.ENDED if restart else State.IDLE
-        return (Answer(action, reply.side_effects, restart),)
 
     def _crash(self, reason: str, detail: str) -> Sequence[Instruction]:
         self.state = State.ENDED

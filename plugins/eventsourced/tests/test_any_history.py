@@ -10,10 +10,11 @@ from history import lived
 
 import cloudstate_eventsourced.plugin
 from cloudstate_core.handler import Outcome, Request
-from cloudstate_core.store import AppendEvents, Commit
-from cloudstate_eventsourced import machine, session
+from cloudstate_core.store import AppendEvents
+from cloudstate_core.store import Commit as StoreCommit
+from cloudstate_eventsourced import engine, machine, session
 from cloudstate_eventsourced.engine import EventSourcedEngine
-from cloudstate_eventsourced.machine import Append
+from cloudstate_eventsourced.machine import Commit
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -50,18 +51,23 @@ async def test_the_same_seed_is_the_same_history() -> None:
 class AnswersFirst(EventSourcedEngine):
     """Does not wait until the store has confirmed."""
 
-    async def _append(self, append: Append) -> None:
-        storing = asyncio.create_task(super()._append(append))
+    async def _commit(self, commit: Commit) -> None:
+        self._outcome = Outcome(commit.action, commit.side_effects, commit.restart)
+        writes = engine._writes(commit)
+        storing = asyncio.create_task(
+            self._host.commit(self._request, self._key, writes, self._outcome)
+        )
         storing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 class StoresOneByOne(EventSourcedEngine):
     """Stores each event of a command in a commit of its own."""
 
-    async def _append(self, append: Append) -> None:
-        for number, event in enumerate(append.events):
-            write = AppendEvents(append.expected_sequence + number, [event])
-            await self._host.store.commit(Commit(self._key, self._host.epoch, (write,)))
+    async def _commit(self, commit: Commit) -> None:
+        for number, event in enumerate(commit.events):
+            write = AppendEvents(commit.expected_sequence + number, [event])
+            await self._host.store.commit(StoreCommit(self._key, self._host.epoch, (write,)))
+        self._outcome = Outcome(commit.action, commit.side_effects, commit.restart)
 
 
 class GoesOnAfterAFailure(EventSourcedEngine):
@@ -71,7 +77,7 @@ class GoesOnAfterAFailure(EventSourcedEngine):
         outcome = await super().handle(request)
         if outcome.restart:
             self._driver._machine.state = machine.State.IDLE
-            self._stream._conversation._session.state = session.State.READY
+            self._stream.conversation._session.state = session.State.READY
         return Outcome(outcome.action, outcome.side_effects)
 
 

@@ -116,9 +116,17 @@ class Bench:
             epoch=7,
             clock=self.clock,
             relay_timeout_s=60.0,
+            commit=self.commit,
         )
         types = {"Write": "type.googleapis.com/notebook.Text"}
         self.engine = EventSourcedEngine(ENTITY, "e", host, types)  # type: ignore[arg-type]
+
+    async def commit(self, request, key, writes, outcome):
+        """Do what the runtime does for a command without effects and conditions."""
+        assert request.service == ENTITY.service_name
+        if writes:
+            await self.store.commit(Commit(key, 7, tuple(writes)))
+        return outcome
 
     async def stored(self, *events: AnyType, snapshot: tuple[int, AnyType] | None = None) -> Bench:
         writes: tuple[AnyType, ...] = (AppendEvents(0, events),)

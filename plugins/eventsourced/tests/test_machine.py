@@ -15,10 +15,9 @@ from cloudstate.event_sourced_pb2 import (
 )
 from cloudstate_core.metadata import Metadata
 from cloudstate_eventsourced.machine import (
-    Answer,
-    Append,
-    Appended,
     CommandArrived,
+    Commit,
+    Committed,
     Crash,
     EventSourcedMachine,
     InitSent,
@@ -105,15 +104,18 @@ def awaiting_reply(sequence: int = 0) -> EventSourcedMachine:
     return machine
 
 
-def appending(sequence: int = 0) -> EventSourcedMachine:
+def committing(sequence: int = 0) -> EventSourcedMachine:
     machine = awaiting_reply(sequence)
-    assert list(machine.receive(replied(REPLY, EVENTS))) == [Append(sequence, EVENTS, None)]
+    assert list(machine.receive(replied(REPLY, EVENTS))) == [
+        Commit(sequence, EVENTS, None, REPLY, [])
+    ]
     return machine
 
 
 def ended() -> EventSourcedMachine:
     machine = awaiting_reply()
     machine.receive(replied(failing(restart=True)))
+    machine.receive(Committed())
     return machine
 
 
@@ -124,7 +126,7 @@ AT: dict[str, Callable[[], EventSourcedMachine]] = {
     State.REPLAYING: replaying,
     State.IDLE: idle,
     State.AWAITING_REPLY: awaiting_reply,
-    State.APPENDING: appending,
+    State.COMMITTING: committing,
     State.ENDED: ended,
 }
 
@@ -135,7 +137,7 @@ INPUTS: dict[type, Input] = {
     Replayed: Replayed(7),
     CommandArrived: WRITE,
     ReplyArrived: replied(),
-    Appended: Appended(),
+    Committed: Committed(),
 }
 
 #: What each state is there for. Everything else is a fault.
@@ -146,7 +148,7 @@ EXPECTED: dict[str, type] = {
     State.REPLAYING: Replayed,
     State.IDLE: CommandArrived,
     State.AWAITING_REPLY: ReplyArrived,
-    State.APPENDING: Appended,
+    State.COMMITTING: Committed,
 }
 
 FAULTS = [
@@ -225,6 +227,7 @@ def test_commands_are_numbered_from_one_and_carry_neither_metadata_nor_streamed(
 
     assert list(machine.receive(WRITE)) == [sent(1)]
     machine.receive(replied())
+    machine.receive(Committed())
     (second,) = machine.receive(WRITE)
     assert second == sent(2)
     assert isinstance(second, SendCommand)
@@ -254,10 +257,13 @@ def test_the_payload_that_arrived_is_copied_so_that_others_may_change_theirs() -
 # --- Replies -------------------------------------------------------------------------
 
 
-def test_a_reply_without_events_is_the_answer() -> None:
+def test_a_reply_without_events_commits_what_else_it_holds() -> None:
     machine = awaiting_reply(4)
 
-    assert list(machine.receive(replied(REPLY, effects=[EFFECT]))) == [Answer(REPLY, [EFFECT])]
+    assert list(machine.receive(replied(REPLY, effects=[EFFECT]))) == [
+        Commit(4, [], None, REPLY, [EFFECT])
+    ]
+    machine.receive(Committed())
     assert machine.state == State.IDLE
     assert machine.sequence == 4
 
@@ -265,7 +271,9 @@ def test_a_reply_without_events_is_the_answer() -> None:
 def test_a_snapshot_without_events_is_not_stored() -> None:
     machine = awaiting_reply(4)
 
-    assert list(machine.receive(replied(REPLY, snapshot=SNAPSHOT))) == [Answer(REPLY, [])]
+    assert list(machine.receive(replied(REPLY, snapshot=SNAPSHOT))) == [
+        Commit(4, [], None, REPLY, [])
+    ]
 
 
 @pytest.mark.parametrize("action", [REPLY, FORWARD, None], ids=["reply", "forward", "nothing"])
@@ -275,21 +283,21 @@ def test_events_are_stored_in_one_commit_before_the_client_is_answered(
 ) -> None:
     machine = awaiting_reply(4)
 
-    appended = machine.receive(replied(action, EVENTS, snapshot, effects=[EFFECT]))
-    assert list(appended) == [Append(4, EVENTS, snapshot)]
+    commit = machine.receive(replied(action, EVENTS, snapshot, effects=[EFFECT]))
+    assert list(commit) == [Commit(4, EVENTS, snapshot, action or ClientAction(), [EFFECT])]
     assert machine.sequence == 4
-    assert list(machine.receive(Appended())) == [Answer(action or ClientAction(), [EFFECT])]
+    assert list(machine.receive(Committed())) == []
     assert machine.sequence == 6
     assert machine.state == State.IDLE
 
 
 def test_the_next_command_expects_the_events_of_the_last_one() -> None:
-    machine = appending(4)
+    machine = committing(4)
 
-    machine.receive(Appended())
+    machine.receive(Committed())
     machine.receive(WRITE)
     assert list(machine.receive(replied(REPLY, EVENTS[:1], command_id=2))) == [
-        Append(6, EVENTS[:1], None)
+        Commit(6, EVENTS[:1], None, REPLY, [])
     ]
 
 
@@ -297,7 +305,10 @@ def test_the_next_command_expects_the_events_of_the_last_one() -> None:
 def test_a_failure_stores_nothing_whatever_comes_with_it(events: list[Any]) -> None:
     machine = awaiting_reply(4)
 
-    assert list(machine.receive(replied(failing(), events, SNAPSHOT))) == [Answer(failing(), [])]
+    assert list(machine.receive(replied(failing(), events, SNAPSHOT))) == [
+        Commit(4, (), None, failing(), [])
+    ]
+    machine.receive(Committed())
     assert machine.sequence == 4
     assert machine.state == State.IDLE
 
@@ -306,7 +317,8 @@ def test_a_failure_may_ask_for_a_restart_and_then_this_activation_is_over() -> N
     machine = awaiting_reply(4)
     action = failing(restart=True)
 
-    assert list(machine.receive(replied(action))) == [Answer(action, [], restart=True)]
+    assert list(machine.receive(replied(action))) == [Commit(4, (), None, action, [], restart=True)]
+    machine.receive(Committed())
     assert machine.state == State.ENDED
     assert crash(machine, WRITE).reason == "Unexpected entity behavior"
 
@@ -325,7 +337,7 @@ def test_a_reply_to_another_command_is_a_fault(command_id: int) -> None:
 def test_a_reply_of_the_declared_type_is_recognised_by_its_name(type_url: str) -> None:
     action = ClientAction(reply=Reply(payload=Any(type_url=type_url)))
 
-    assert list(awaiting_reply().receive(replied(action))) == [Answer(action, [])]
+    assert list(awaiting_reply().receive(replied(action))) == [Commit(0, [], None, action, [])]
 
 
 @pytest.mark.parametrize("type_url", ["", "notebook.Text", "x/notebook.Lines", "x/", "/"])
@@ -390,7 +402,7 @@ inputs = st.one_of(
     st.builds(Replayed, st.integers(0, 9)),
     st.builds(CommandArrived, st.sampled_from(["Write", "Other"]), payloads),
     st.builds(ReplyArrived, messages),
-    st.builds(Appended),
+    st.builds(Committed),
 )
 
 
@@ -399,21 +411,20 @@ def follow(machine: EventSourcedMachine, given_: Sequence[Input]) -> None:
     stored = unstored = 0
     for input_ in given_:
         before = machine.state
-        if before == State.APPENDING and isinstance(input_, Appended):
+        if before == State.COMMITTING and isinstance(input_, Committed):
             stored, unstored = stored + unstored, 0
         for instruction in machine.receive(input_):
             match instruction:
                 case SendInit(sequence):
                     stored = sequence
-                case Append(expected, events):
+                case Commit(expected, events, snapshot, action):
                     assert before == State.AWAITING_REPLY
-                    assert expected == stored
+                    assert (expected, unstored) == (stored, 0)
                     unstored = len(events)
-                    assert unstored > 0
-                case Answer():
-                    assert unstored == 0
+                    assert not (action.HasField("failure") and unstored)
+                    assert snapshot is None or unstored
                 case SendCommand():
-                    assert before == State.IDLE
+                    assert (before, unstored) == (State.IDLE, 0)
                 case Crash():
                     assert machine.state == State.ENDED
         if isinstance(input_, Replayed) and before == State.REPLAYING:
@@ -435,15 +446,16 @@ def test_no_sequence_of_replies_stores_an_event_twice_or_leaves_a_gap(
     given_ = list(OPEN)
     for number, (reply, is_right) in enumerate(run, start=1):
         reply.command_id = number if is_right else number + 1
-        given_ += [WRITE, ReplyArrived(EventSourcedStreamOut(reply=reply)), Appended()]
+        given_ += [WRITE, ReplyArrived(EventSourcedStreamOut(reply=reply)), Committed()]
 
     follow(new(), given_)
 
 
-class AnswersFirst(EventSourcedMachine):
+class GoesOnBeforeTheCommit(EventSourcedMachine):
     def _receive_reply(self, reply: EventSourcedReply) -> Sequence[object]:
-        stored = super()._receive_reply(reply)
-        return (*stored, Answer(reply.client_action, ()))
+        commit = super()._receive_reply(reply)
+        self.sequence, self.state = self._after
+        return commit
 
 
 class CountsCommands(EventSourcedMachine):
@@ -452,10 +464,16 @@ class CountsCommands(EventSourcedMachine):
         return super()._receive_reply(reply)
 
 
-@pytest.mark.parametrize("broken", [AnswersFirst, CountsCommands])
+@pytest.mark.parametrize("broken", [GoesOnBeforeTheCommit, CountsCommands])
 def test_a_machine_that_breaks_the_rules_is_found_out(broken: type[EventSourcedMachine]) -> None:
-    two = [WRITE, replied(REPLY, EVENTS), Appended(), WRITE, replied(REPLY, EVENTS, command_id=2)]
+    two = [WRITE, replied(REPLY, EVENTS), Committed(), WRITE, replied(REPLY, EVENTS, command_id=2)]
 
-    follow(new(), [*OPEN, *two])
+    early = [WRITE, replied(REPLY, EVENTS), WRITE]
+
+    def follow_both(machines: Sequence[EventSourcedMachine]) -> None:
+        for given_, machine in zip((two, early), machines, strict=True):
+            follow(machine, [*OPEN, *given_])
+
+    follow_both([new(), new()])
     with pytest.raises(AssertionError):
-        follow(broken("e", {"Write": TEXT}), [*OPEN, *two])
+        follow_both([broken("e", {"Write": TEXT}) for _ in range(2)])

@@ -156,6 +156,7 @@ class Delivery:
         self._attempts: set[asyncio.Task[None]] = set()
         self._rests: set[asyncio.Task[None]] = set()
         self._store_work: set[asyncio.Task[None]] = set()
+        self._backing_off: set[asyncio.Task[None]] = set()  # store work that waits to try again
         self._is_closed = False
 
     # --- What commits tell ----------------------------------------------------------------------
@@ -197,6 +198,7 @@ class Delivery:
         await self._wait_for(self._attempts, grace_s)
         await self._give_up(self._attempts)
         await self._give_up(self._rests)
+        await self._give_up(self._backing_off)
         await self._wait_for(self._store_work, _LAST_WRITES_TIMEOUT_S)
         self._is_closed = True
         await self._give_up(self._store_work)
@@ -327,8 +329,17 @@ class Delivery:
                 log.warning("outbox_unavailable", reason=str(error), retry_in_s=round(wait_s, 2))
             except Exception:
                 log.exception("outbox_unavailable", retry_in_s=round(wait_s, 2))
-            await self._clock.sleep(wait_s)
+            await self._back_off(wait_s)
         raise AssertionError("the waits never end")
+
+    async def _back_off(self, wait_s: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._backing_off.add(task)
+        try:
+            await self._clock.sleep(wait_s)
+        finally:
+            self._backing_off.discard(task)
 
 
 @asynccontextmanager
