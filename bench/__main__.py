@@ -12,7 +12,16 @@ import sys
 
 from bench.figures import Figure, machine, print_table, rows
 
-MODULES = ("commands", "host", "store_commit", "frontends", "served", "start")
+MODULES = (
+    "commands",
+    "host",
+    "store_commit",
+    "frontends",
+    "served",
+    "kv",
+    "actions",
+    "start",
+)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Bare servers that only echo: what the transport costs without anything behind it.
 
-python -m bench.echo_servers grpc|http       prints `127.0.0.1:PORT` and serves until killed
+python -m bench.echo_servers grpc|stream|elements|http
+    prints `127.0.0.1:PORT` and serves until killed
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import sys
 import grpc.aio
 import uvloop
 
-__all__ = ["main"]
+__all__ = ["ELEMENTS", "main"]
+
+#: How often one request is answered by the server of elements.
+ELEMENTS = 1_000
 
 _INIT = b"\x0a"  # field 1 of EventSourcedStreamIn
 
@@ -38,12 +42,22 @@ async def _answer_each(requests, context):  # as grpc.aio says
             yield request
 
 
+async def _answer_often(request, context):  # as grpc.aio says
+    del context
+    for _ in range(ELEMENTS):
+        yield request
+
+
 async def _serve_grpc() -> None:
     await _serve(grpc.unary_unary_rpc_method_handler(_answer))
 
 
 async def _serve_stream() -> None:
     await _serve(grpc.stream_stream_rpc_method_handler(_answer_each))
+
+
+async def _serve_elements() -> None:
+    await _serve(grpc.unary_stream_rpc_method_handler(_answer_often))
 
 
 async def _serve(handler: grpc.RpcMethodHandler) -> None:
@@ -84,7 +98,13 @@ async def _serve_http() -> None:
 
 def main() -> None:
     """Serve one of them."""
-    uvloop.run({"grpc": _serve_grpc, "stream": _serve_stream, "http": _serve_http}[sys.argv[1]]())
+    servers = {
+        "grpc": _serve_grpc,
+        "stream": _serve_stream,
+        "elements": _serve_elements,
+        "http": _serve_http,
+    }
+    uvloop.run(servers[sys.argv[1]]())
 
 
 if __name__ == "__main__":

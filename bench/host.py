@@ -20,6 +20,7 @@ import uvloop
 from bench.embedded import EXAMPLE, SERVICE, add_item
 from bench.figures import Figure
 from bench.placing import pinned
+from bench.server import Server
 from cloudstate.event_sourced_pb2 import EventSourcedStreamIn
 
 __all__ = ["measure"]
@@ -62,27 +63,16 @@ def _measure(how: str, prefix: list[str], budget: str = "") -> Figure:
 
 
 @dataclass(frozen=True)
-class _Server:
-    address: str
-    pid: int
-
-    def cpu_s(self) -> float:
-        """Return the time for which its threads have run so far."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
-
-@dataclass(frozen=True)
 class _Rate:
     per_s: float
     cpu_us: float
 
 
-async def _pairs(host: _Server, echo: _Server) -> list[tuple[_Rate, _Rate]]:
+async def _pairs(host: Server, echo: Server) -> list[tuple[_Rate, _Rate]]:
     return [(await _rate(host), await _rate(echo)) for _ in range(ROUNDS)]
 
 
-async def _rate(server: _Server) -> _Rate:
+async def _rate(server: Server) -> _Rate:
     """Return the messages answered over all streams."""
     async with grpc.aio.insecure_channel(server.address) as channel:
         method = channel.stream_stream(PATH)
@@ -125,7 +115,7 @@ def _serve() -> Iterator[str]:
 
 
 @contextmanager
-def _running(command: list[str]) -> Iterator[_Server]:
+def _running(command: list[str]) -> Iterator[Server]:
     process = subprocess.Popen(
         [*pinned(0), *command],
         cwd=EXAMPLE if "serve" in command else None,
@@ -139,7 +129,7 @@ def _running(command: list[str]) -> Iterator[_Server]:
         for line in process.stdout:
             found = re.search(r"127\.0\.0\.1:\d+", line)
             if found is not None:
-                yield _Server(found.group(0), process.pid)
+                yield Server(found.group(0), process.pid)
                 return
         raise RuntimeError(f"{command[0]} ended before it was ready")
     finally:

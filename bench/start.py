@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.embedded import EXAMPLE
 from bench.figures import Figure
 
-__all__ = ["measure", "started_cart"]
+__all__ = ["measure", "started", "started_cart"]
 
 STARTS = 5
 
@@ -37,16 +38,23 @@ def measure() -> list[Figure]:
 
 def started_cart(data: Path, prefix: list[str] | None = None) -> tuple[subprocess.Popen[str], int]:
     """Start `cloudstate run` on the shopping cart; return the process and its port when ready."""
+    return started(["shoppingcart.shopping_cart_entity:entity"], EXAMPLE, data, prefix)
+
+
+def started(
+    entities: Sequence[str], folder: Path, data: Path, prefix: list[str] | None = None
+) -> tuple[subprocess.Popen[str], int]:
+    """Start `cloudstate run` in a folder; return the process and its port when it is ready."""
     process = subprocess.Popen(
         [
             *(prefix or []),
             str(Path(sys.executable).with_name("cloudstate")),
             "run",
-            "shoppingcart.shopping_cart_entity:entity",
+            *entities,
             "--port=0",
             f"--data={data}",
         ],
-        cwd=EXAMPLE,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -53,6 +53,7 @@ TARGETS = (
         "examples/shopping_cart/shoppingcart",
         "shoppingcart",
     ),
+    Target("bench/protos", "subjects/*.proto", "bench/subjects", "bench.subjects"),
     Target("examples/bank/protos", "bank/*.proto", "examples/bank/bank", "bank"),
     Target(
         "examples/third_party_kind",

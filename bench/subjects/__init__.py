@@ -1,0 +1,1 @@
+"""Services that are there to be measured."""
