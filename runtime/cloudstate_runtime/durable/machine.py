@@ -355,6 +355,11 @@ class DeliveryMachine:
 
     def _take_page(self, page: Sequence[Numbered], *, is_all: bool) -> None:
         self._is_reading = False
+        if self._starts_over:
+            # What comes before this page has to be taken first.
+            self._starts_over = False
+            self._let_go_while_reading.clear()
+            return
         for numbered in page:
             message = numbered.message
             if message.id in self._announced:
@@ -362,9 +367,6 @@ class DeliveryMachine:
             elif message.id not in self._held and message.id not in self._let_go_while_reading:
                 self._hold(message)
         self._let_go_while_reading.clear()
-        if self._starts_over:
-            self._starts_over = False
-            return
         if page:
             self._read_after = page[-1].number
         self._is_behind = self._left_out_while_reading or not is_all
