@@ -161,16 +161,13 @@ def of_two(entity_id: str, other: str) -> Note:
     ("declare", "why"),
     [
         (lambda: ValueEntity(_ARCHIVE), "pinboard.Archive: expected state_type, found none"),
-        (
-            lambda: ValueEntity(_ARCHIVE, init_state=lambda: 3),
-            "pinboard.Archive: expected state_type, found none",
-        ),
+        (lambda: archive(None, init_state=lambda: 3), "pinboard.Archive: expected state_type"),
         (lambda: archive(set), "pinboard.Archive: expected state_type to be a generated message"),
         (lambda: archive(Note()), "pinboard.Archive: expected state_type to be a generated mess"),
         (lambda: archive(dict[int, int]), "pinboard.Archive: expected a dict with keys of str"),
         (
             lambda: archive(Profile, init_state=an_int),
-            f"pinboard.Archive: expected an init_state that returns {Profile!r}, found <class 'int'>",
+            f"pinboard.Archive: expected an init_state that returns {Profile!r}, found {int!r}",
         ),
         (lambda: archive(init_state=3), "init_state: expected a function, found 3"),
         (lambda: archive(init_state=later), "later ("),
