@@ -72,14 +72,21 @@ class Verdict:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """Start a server, yield it with its port as soon as it says that it is ready, and kill it."""
+async def running(
+    command: Sequence[str], folder: Path = EXAMPLE
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """Start a server, yield it with its port as soon as it says that it is ready, and kill it.
+
+    Args:
+        command: The command line.
+        folder: Where it runs and finds its modules.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
-        cwd=EXAMPLE,
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(EXAMPLE)},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(folder)},
     )
     try:
         async with asyncio.timeout(_READY_TIMEOUT_S):
