@@ -29,9 +29,13 @@ class Door(Protocol):
         """Set places aside, until the end of the next turn, for requests that will be handled."""
         ...
 
-    def turned_away(self) -> LimitExceeded:
-        """Take note that a request was refused for want of room; return what to tell its caller.
+    def refusal(self) -> LimitExceeded:
+        """Return what to tell those for whom there is no room.
 
-        It is the same object as long as callers are to be told the same.
+        It is the same object as long as callers are to be told the same; do not raise it.
         """
+        ...
+
+    def turned_away(self, requests: int) -> None:
+        """Take note that requests were refused for want of room."""
         ...

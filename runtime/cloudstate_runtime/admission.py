@@ -78,10 +78,12 @@ class AdmittingHandler:
             asyncio.get_running_loop().call_soon(self._expect_none)
         self._expected += requests
 
-    def turned_away(self) -> LimitExceeded:
-        self._limit.felt()
-        self._ask()
+    def refusal(self) -> LimitExceeded:
         return self._full if self._limit.in_flight >= self._most else self._busy
+
+    def turned_away(self, requests: int) -> None:
+        self._limit.felt()
+        self._ask(requests)
 
     def _expect_none(self) -> None:
         self._expected = 0
@@ -92,14 +94,15 @@ class AdmittingHandler:
         limit = self._limit
         # Whoever waits in the middle of a command of his own would fail with what is refused here.
         if (limit.room_within() if request.waiting else limit.room()) <= 0:
-            error = self.turned_away()
+            self.turned_away(1)
+            error = self.refusal()
             raise LimitExceeded(str(error), retry_after_s=error.retry_after_s)
-        self._ask()
+        self._ask(1)
         return limit.enter()
 
-    def _ask(self) -> None:
+    def _ask(self, requests: int) -> None:
         """Ask the loop how late it is, now and then."""
-        self._until_sample -= 1
+        self._until_sample -= requests
         if self._until_sample < 0 and self._adapts and not self._is_asking:
             self._until_sample = _REQUESTS_PER_SAMPLE - 1
             self._is_asking = True

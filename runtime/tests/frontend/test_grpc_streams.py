@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from cloudstate.entity_pb2 import ClientAction
+from cloudstate_core.clock import SystemClock
 from cloudstate_core.errors import UserFunctionUnavailable
 from cloudstate_core.frontend import Limits
 from cloudstate_core.handler import Outcome, Request
@@ -464,7 +465,9 @@ async def test_a_stream_counts_among_the_requests_in_flight_while_it_runs(
 
     async with open_door(things) as door, channel_to(door) as channel:
         door.handler.streams["Watch"] = answers
-        door.host.handler = AdmittingHandler(door.handler, 1)
+        door.host.handler = AdmittingHandler(
+            door.handler, SystemClock(), Limits(max_commands_in_flight=1)
+        )
         first = channel.unary_stream(WATCH)(b"")
         assert await first.read() == b"1"
         _, code, _ = await ended(channel.unary_stream(WATCH)(b""))

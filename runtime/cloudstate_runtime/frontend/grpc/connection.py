@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Protocol, cast
 
 import h2.events
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
@@ -24,6 +25,7 @@ from cloudstate_runtime.frontend.grpc.call import (
     Method,
     Unary,
 )
+from cloudstate_runtime.frontend.grpc.gate import Gate
 from cloudstate_runtime.frontend.grpc.http2 import (
     DEFAULT_WINDOW_BYTES,
     connection_window_bytes,
@@ -88,6 +90,10 @@ class Server(Protocol):
         """Return what to tell the client about an error."""
         ...
 
+    def gate(self, connection: H2Connection) -> Gate | None:
+        """Return what takes calls out of a connection; None for nothing."""
+        ...
+
     def now_s(self) -> float:
         """Return the monotonic time."""
         ...
@@ -122,6 +128,7 @@ class GrpcConnection(asyncio.Protocol):
         self._server = server
         self._limits = server.limits
         self._h2 = open_connection(server.limits)
+        self._gate = server.gate(self._h2)
         self._out = Outgoing(self._h2)
         self._loop = asyncio.get_running_loop()
         self._has_heard, self._heard_s = True, self.opened_s
@@ -154,6 +161,10 @@ class GrpcConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
+        if self._gate is not None:
+            data, refusals = self._gate.let_in(data)
+            if refusals:
+                self._transport.write(refusals)
         try:
             events = self._h2.receive_data(data)
         except ProtocolError:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
+from cloudstate_core.door import Door
 from cloudstate_core.frontend import Acceptor, FrontEnd, FrontEndHost
 from cloudstate_runtime.frontend.calls import Calls, Refusal
 from cloudstate_runtime.frontend.grpc.call import Call
 from cloudstate_runtime.frontend.grpc.connection import GrpcConnection
+from cloudstate_runtime.frontend.grpc.gate import Gates
 from cloudstate_runtime.frontend.grpc.health import Health
 from cloudstate_runtime.frontend.grpc.methods import MethodTable
 from cloudstate_runtime.frontend.grpc.reflection import Reflection, ReflectionAnswers
@@ -85,6 +87,8 @@ class _GrpcAcceptor:
         self.limits = host.limits
         self.gzip_above_bytes = gzip_above_bytes
         self.method = methods.find
+        handler = host.handler
+        self.gate = Gates(handler if isinstance(handler, Door) else None, methods).gate
         self.now_s = host.clock.monotonic_s
         self.tasks: set[asyncio.Task[None]] = set()
         self._clock = host.clock

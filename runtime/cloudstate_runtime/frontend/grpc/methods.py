@@ -60,6 +60,11 @@ class MethodTable:
             self._revision = served.revision
         return self._methods.get(path) or self._unknown(path)
 
+    def is_command(self, path: str) -> bool:
+        """Return whether the method at a path is one of a user function."""
+        self.find(path)  # which brings the table up to date
+        return path in self._methods and path not in self._own
+
     def _method(self, entity: DeployedEntity, method: DeployedMethod) -> Method:
         if method.client_streaming or method.server_streaming:
             return Conversation(
