@@ -21,7 +21,7 @@ from bench.front_door import (
     served,
 )
 from bench.kv import item
-from bench.server import Server
+from bench.server import Rate, Server
 from bench.subjects.counter_action import COUNTER
 
 __all__ = ["measure"]
@@ -50,25 +50,23 @@ def _streams() -> list[Figure]:
         expected_bytes = CALLS * ELEMENTS * (5 + message.ByteSize())
         _elements(server, body, expected_bytes)
         rounds = [
-            [_elements(each, body, expected_bytes) for each in (server, echoing)]
+            (_elements(server, body, expected_bytes), _elements(echoing, body, expected_bytes))
             for _ in range(ROUNDS)
         ]
-    rate, echo_rate = median_pair([(ours[0], bare[0]) for ours, bare in rounds])
-    cpu_us, echo_cpu_us = (min(each[side][1] for each in rounds) for side in (0, 1))
+    measured, echoed = median_pair(rounds)
     return [
         Figure(
             f"gRPC elements of an action that streams, {STREAMS} streams",
-            rate,
+            measured.per_s,
             "/s",
-            echo=echo_rate,
-            note=f"{cpu_us:.0f} us of CPU each, the echo {echo_cpu_us:.0f} us; "
+            echo=echoed.per_s,
+            note=f"{measured.cpu_us:.0f} us of CPU each, the echo {echoed.cpu_us:.0f} us; "
             f"{ELEMENTS:,} elements a call",
         )
     ]
 
 
-def _elements(server: Server, body: Path, expected_bytes: int) -> tuple[float, float]:
-    """Return the elements per second, and the server's CPU time for each in us."""
+def _elements(server: Server, body: Path, expected_bytes: int) -> Rate:
     before_s = server.cpu_s()
     loaded = finished(h2load(f"{server.address}/{COUNTER.full_name}/Repeat", body, CALLS, STREAMS))
     cpu_us = (server.cpu_s() - before_s) / (CALLS * ELEMENTS) * 1e6
@@ -76,7 +74,7 @@ def _elements(server: Server, body: Path, expected_bytes: int) -> tuple[float, f
         raise RuntimeError(
             f"expected {expected_bytes} bytes of elements, found {loaded.data_bytes}"
         )
-    return loaded.per_s * ELEMENTS, cpu_us
+    return Rate(loaded.per_s * ELEMENTS, cpu_us)
 
 
 def _taken(address: str) -> int:

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from bench.figures import Figure
 from bench.placing import pinned
-from bench.server import Server
+from bench.server import Rate, Server
 from bench.start import started
 
 __all__ = [
@@ -86,8 +86,8 @@ def measure_front_door(subject: Subject) -> list[Figure]:
         return []
     with tempfile.TemporaryDirectory() as folder, served(subject, Path(folder) / "data") as server:
         return [
-            *_grpc(subject, Path(folder), server.address),
-            *_http(subject, Path(folder), server.address),
+            *_grpc(subject, Path(folder), server),
+            *_http(subject, Path(folder), server),
         ]
 
 
@@ -103,44 +103,30 @@ def load_generators_are_here() -> bool:
     return not missing
 
 
-def _grpc(subject: Subject, folder: Path, address: str) -> list[Figure]:
+def _grpc(subject: Subject, folder: Path, server: Server) -> list[Figure]:
     bodies = [
         grpc_body(folder / f"body-{number}", subject.message(f"user-{number}"))
         for number in range(USERS)
     ]
     path = subject.grpc_path
-    before = subject.carried_out(address)
+    before = subject.carried_out(server.address)
     with echo("grpc") as echoing:
-        urls = address + path, echoing.address + path
-        pairs = [(_h2loads(urls[0], bodies), _h2loads(urls[1], bodies)) for _ in range(ROUNDS)]
-        alone, alone_echo = (finished(h2load(url, bodies[0], ALONE, 1)).mean_ms for url in urls)
+        pairs = _pairs(server, echoing, lambda each: _h2loads(each.address + path, bodies))
+        alone, alone_echo = (
+            finished(h2load(each.address + path, bodies[0], ALONE, 1)).mean_ms
+            for each in (server, echoing)
+        )
     # h2load knows nothing of gRPC's status, so what it counts as a success is counted again.
     expected = before + ROUNDS * (REQUESTS // USERS) * USERS + ALONE
-    if (found := subject.carried_out(address)) != expected:
+    if (found := subject.carried_out(server.address)) != expected:
         raise RuntimeError(f"expected {expected} commands to be carried out, found {found}")
-    measured, echoed = median_pair(pairs)
     return [
-        Figure(
-            f"gRPC unary {subject.what}, {CONCURRENT} concurrent",
-            measured,
-            "/s",
-            echo=echoed,
-            budget=">= 75 % of the grpc.aio echo",
-            kept=measured >= 0.75 * echoed,
-            note=f"{USERS} connections with {CONCURRENT // USERS} calls each",
-        ),
-        Figure(
-            f"gRPC unary {subject.what}, one at a time, mean",
-            alone,
-            "ms",
-            echo=alone_echo,
-            budget="<= 1 ms",
-            kept=alone <= 1.0,
-        ),
+        _concurrent(f"gRPC unary {subject.what}", pairs, 0.75, "grpc.aio echo"),
+        _alone(f"gRPC unary {subject.what}, one at a time, mean", alone, alone_echo),
     ]
 
 
-def _http(subject: Subject, folder: Path, address: str) -> list[Figure]:
+def _http(subject: Subject, folder: Path, server: Server) -> list[Figure]:
     script = folder / "post.lua"
     before, after = subject.http_path.split("{user}")
     script.write_text(
@@ -152,35 +138,46 @@ def _http(subject: Subject, folder: Path, address: str) -> list[Figure]:
         f'.. "{after}")\nend\n'
     )
     with echo("http") as echoing:
-        addresses = address, echoing.address
-        rounds = [[_wrk(to, script, CONCURRENT)[0] for to in addresses] for _ in range(ROUNDS)]
-        pairs = [(ours, bare) for ours, bare in rounds]
-        alone, alone_echo = (_wrk(to, script, 1)[1] for to in addresses)
-    measured, echoed = median_pair(pairs)
+        pairs = _pairs(server, echoing, lambda each: _wrk(each.address, script, CONCURRENT)[::2])
+        alone, alone_echo = (_wrk(each.address, script, 1)[1] for each in (server, echoing))
     return [
-        Figure(
-            f"HTTP/JSON {subject.what}, {CONCURRENT} concurrent",
-            measured,
-            "/s",
-            echo=echoed,
-            budget=">= 15 % of the ASGI echo",
-            kept=measured >= 0.15 * echoed,
-            note="with protobuf's json_format",
-        ),
-        Figure(
-            f"HTTP/JSON {subject.what}, one at a time, p50",
-            alone,
-            "ms",
-            echo=alone_echo,
-            budget="<= 1 ms",
-            kept=alone <= 1.0,
-        ),
+        _concurrent(f"HTTP/JSON {subject.what}", pairs, 0.15, "ASGI echo"),
+        _alone(f"HTTP/JSON {subject.what}, one at a time, p50", alone, alone_echo),
     ]
 
 
-def median_pair(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+def _pairs(
+    server: Server, echoing: Server, load: Callable[[Server], tuple[float, int]]
+) -> list[tuple[Rate, Rate]]:
+    return [(_rate(server, load), _rate(echoing, load)) for _ in range(ROUNDS)]
+
+
+def _rate(server: Server, load: Callable[[Server], tuple[float, int]]) -> Rate:
+    before_s = server.cpu_s()
+    per_s, calls = load(server)
+    return Rate(per_s, (server.cpu_s() - before_s) / calls * 1e6)
+
+
+def _concurrent(path: str, pairs: list[tuple[Rate, Rate]], share: float, whose: str) -> Figure:
+    measured, echoed = median_pair(pairs)
+    return Figure(
+        f"{path}, {CONCURRENT} concurrent",
+        measured.per_s,
+        "/s",
+        echo=echoed.per_s,
+        budget=f">= {share * 100:.0f} % of the {whose}",
+        kept=measured.per_s >= share * echoed.per_s,
+        note=f"{measured.cpu_us:.0f} us of CPU each, the echo {echoed.cpu_us:.0f} us",
+    )
+
+
+def _alone(path: str, measured_ms: float, echo_ms: float) -> Figure:
+    return Figure(path, measured_ms, "ms", echo=echo_ms, budget="<= 1 ms", kept=measured_ms <= 1.0)
+
+
+def median_pair(pairs: list[tuple[Rate, Rate]]) -> tuple[Rate, Rate]:
     """Return the pair whose ratio is the median of all."""
-    return sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
+    return sorted(pairs, key=lambda pair: pair[0].per_s / pair[1].per_s)[len(pairs) // 2]
 
 
 def grpc_body(file: Path, message: Message) -> Path:
@@ -190,12 +187,12 @@ def grpc_body(file: Path, message: Message) -> Path:
     return file
 
 
-def _h2loads(url: str, bodies: list[Path]) -> float:
-    """Return calls per second over generators of one entity each, all at once."""
+def _h2loads(url: str, bodies: list[Path]) -> tuple[float, int]:
+    """Return calls per second, and how many, over generators of one entity each, all at once."""
     # h2load sends one body again and again, so one of them can only load one entity.
     each, streams = REQUESTS // USERS, CONCURRENT // USERS
     running = [h2load(url, body, each, streams) for body in bodies]
-    return sum(finished(process).per_s for process in running)
+    return sum(finished(process).per_s for process in running), each * len(bodies)
 
 
 def h2load(
@@ -232,8 +229,8 @@ def finished(generator: subprocess.Popen[str]) -> Loaded:
     return Loaded(float(rate.group(1)), float(mean.group(1)) * scale, int(data.group(1)))
 
 
-def _wrk(address: str, script: Path, connections: int) -> tuple[float, float]:
-    """Return requests per second and the median time of one in ms."""
+def _wrk(address: str, script: Path, connections: int) -> tuple[float, float, int]:
+    """Return requests per second, the median time of one in ms, and how many there were."""
     output = _on_core(
         1,
         [
@@ -248,10 +245,11 @@ def _wrk(address: str, script: Path, connections: int) -> tuple[float, float]:
     )
     rate = re.search(r"Requests/sec: +([\d.]+)", output)
     median = re.search(r"50% +([\d.]+)(us|ms|s)", output)
-    if rate is None or median is None or "Non-2xx" in output:
+    requests = re.search(r"(\d+) requests in", output)
+    if not (rate and median and requests) or "Non-2xx" in output:
         raise RuntimeError(f"wrk did not succeed:\n{output}")
     scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}[median.group(2)]
-    return float(rate.group(1)), float(median.group(1)) * scale
+    return float(rate.group(1)), float(median.group(1)) * scale, int(requests.group(1))
 
 
 def _on_core(core: int, command: list[str]) -> str:

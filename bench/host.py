@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
@@ -20,7 +19,7 @@ import uvloop
 from bench.embedded import EXAMPLE, SERVICE, add_item
 from bench.figures import Figure
 from bench.placing import pinned
-from bench.server import Server
+from bench.server import Rate, Server
 from cloudstate.event_sourced_pb2 import EventSourcedStreamIn
 
 __all__ = ["measure"]
@@ -62,17 +61,11 @@ def _measure(how: str, prefix: list[str], budget: str = "") -> Figure:
     )
 
 
-@dataclass(frozen=True)
-class _Rate:
-    per_s: float
-    cpu_us: float
-
-
-async def _pairs(host: Server, echo: Server) -> list[tuple[_Rate, _Rate]]:
+async def _pairs(host: Server, echo: Server) -> list[tuple[Rate, Rate]]:
     return [(await _rate(host), await _rate(echo)) for _ in range(ROUNDS)]
 
 
-async def _rate(server: Server) -> _Rate:
+async def _rate(server: Server) -> Rate:
     """Return the messages answered over all streams."""
     async with grpc.aio.insecure_channel(server.address) as channel:
         method = channel.stream_stream(PATH)
@@ -87,7 +80,7 @@ async def _rate(server: Server) -> _Rate:
         for stream in streams:
             stream.cancel()
     messages = STREAMS * MESSAGES
-    return _Rate(messages / took_s, took_cpu_s / messages * 1e6)
+    return Rate(messages / took_s, took_cpu_s / messages * 1e6)
 
 
 async def _ask(stream: grpc.aio.StreamStreamCall[bytes, bytes], number: int, times: int) -> None:
