@@ -31,7 +31,7 @@ def logged() -> Iterator[list[dict[str, object]]]:
         yield entries
 
 
-@pytest.fixture
-def asking() -> Serve:
-    """Serves a desk whose handlers can ask."""
-    return partial(serve, "local")
+@pytest.fixture(params=LINKS)
+def asking(request: pytest.FixtureRequest) -> Serve:
+    """Serves a desk whose handlers can ask, over each of the links."""
+    return partial(serve, request.param, asks=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any as AnyType
@@ -17,6 +17,7 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.host.local_link import LocalLink
+from cloudstate_core.host.proxy_caller import open_proxy_caller
 from cloudstate_core.host.server import open_server
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.instrument import Instrument
@@ -29,6 +30,8 @@ from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.testing.faulty_store import FaultyStore
 from cloudstate_eventsourced.entity import EventSourcedEntity
 from cloudstate_eventsourced.plugin import EventSourcedKind
+from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
+from cloudstate_runtime.frontend.port import open_port
 from cloudstate_runtime.function.grpc_link import open_grpc_link
 from cloudstate_runtime.runtime import Runtime, open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
@@ -146,20 +149,36 @@ def _line(event: object) -> str:
 
 
 @asynccontextmanager
+async def _asking_through(runtime: Runtime, function: UserFunction) -> AsyncIterator[None]:
+    """Open a front door, and let the handlers of a user function ask through it."""
+    async with (
+        open_port([GrpcFrontEnd()], runtime, "127.0.0.1", 0) as port,
+        open_proxy_caller("{}:{}".format(*port.address), 1024 * 1024) as caller,
+    ):
+        function.caller.connect(caller)
+        yield
+
+
+@asynccontextmanager
 async def serve(
     how: str,
     *,
     desk: Desk | None = None,
     entities: Sequence[EventSourcedEntity] = (),
+    asks: bool = False,
     **settings: AnyType,
 ) -> AsyncIterator[Served]:
-    """Serve a desk, or other entities, over a link; keywords are settings of the runtime."""
+    """Serve a desk, or other entities, over a link; keywords are settings of the runtime.
+
+    With `asks`, a user function behind a socket finds the front door of the runtime.
+    """
     clock, seen, desk = ManualClock(), RecordingInstrument(), desk or Desk()
     kinds = {"eventsourced": EventSourcedKind()}
     plugins = Plugins(kinds=kinds, instruments=(seen,))
     meddled = MeddledStore(MemoryStore(clock))
     function = UserFunction(entities or desk.entities, plugins)
     async with (
+        AsyncExitStack() as opened,
         open_link(how, function, clock) as link,
         open_runtime(
             RuntimeSettings(**settings),
@@ -171,6 +190,8 @@ async def serve(
         ) as runtime,
     ):
         await runtime.wait_until_deployed()
+        if how == "grpc" and asks:
+            await opened.enter_async_context(_asking_through(runtime, function))
         served = Served(runtime, meddled, clock, desk, link, seen)
         yield served
         if served.opens_the_gate_at_the_end:

@@ -16,11 +16,12 @@ from cloudstate_core.entity import DeployedEntity, DeployedMethod
 from cloudstate_core.frontend import FrontEndHost
 from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.status import Status
+from cloudstate_core.waiting import with_waiting
 from cloudstate_runtime.frontend.calls import Calls, Refusal
 from cloudstate_runtime.frontend.conditions import conditions_of, may_have_versions
 from cloudstate_runtime.frontend.grpc.call import Call, Conversation, Method, Unary
 from cloudstate_runtime.frontend.grpc.status import ETAG, Aborted, failure_refusal
-from cloudstate_runtime.frontend.grpc.wire import condition_headers, metadata_of
+from cloudstate_runtime.frontend.grpc.wire import condition_headers, metadata_of, waiting_headers
 from cloudstate_runtime.frontend.headers import grpc_headers
 
 __all__ = ["MethodTable"]
@@ -90,14 +91,16 @@ class MethodTable:
         handle, versions = self._host.handler.handle, may_have_versions(method)
 
         async def answer(call: Call, payload: bytes) -> bytes:
+            metadata, waiting = metadata_of(call.headers), waiting_headers(call.headers)
             outcome = await handle(
                 Request(
                     service,
                     command,
                     PackedAny(type_url=type_url, value=payload),
-                    metadata_of(call.headers),
+                    with_waiting(metadata, waiting) if waiting else metadata,
                     call.deadline_s,
                     conditions=_conditions(call, versions=versions),
+                    waiting=waiting,
                 )
             )
             action = outcome.action

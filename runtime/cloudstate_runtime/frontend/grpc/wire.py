@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from cloudstate_core.errors import LimitExceeded, MalformedRequest
 from cloudstate_core.metadata import Metadata
+from cloudstate_core.waiting import WAITING_HEADER, waiting_of
 from cloudstate_runtime.frontend.headers import CONDITION_HEADERS, is_passed_on
 
 __all__ = [
@@ -30,6 +31,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 PREFIX_BYTES = 5
 
+_WAITING_HEADER = WAITING_HEADER.encode()
 _CONDITION_HEADERS = frozenset(name.encode() for name in CONDITION_HEADERS)
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header, and the largest window
@@ -169,6 +171,12 @@ def condition_headers(headers: Headers) -> list[tuple[str, str]]:
         for name, value in headers
         if name in _CONDITION_HEADERS
     ]
+
+
+def waiting_headers(headers: Headers) -> tuple[str, ...]:
+    """Return who waits for the answer, if the client is a handler that asks."""
+    values = [value.decode("latin-1") for name, value in headers if name == _WAITING_HEADER]
+    return waiting_of(Metadata((WAITING_HEADER, value) for value in values)) if values else ()
 
 
 def _from_base64(name: str, value: bytes) -> bytes:
