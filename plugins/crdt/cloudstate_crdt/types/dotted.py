@@ -101,6 +101,9 @@ class DottedLattice(Lattice):
 
     __hash__ = None
 
+    def __repr__(self) -> str:
+        return f"<{self.type_name} inside a map>" if self._path else super().__repr__()
+
     def _delta(self, store: DotStore) -> Self:
         return type(self)(store, self._path)
 

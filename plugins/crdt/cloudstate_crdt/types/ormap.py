@@ -109,7 +109,7 @@ class ORMap(DottedLattice):
             delta = changed.store
         else:
             delta = self._changed_parts(replica, path, type_, change)
-        delta.join(self._made_present(replica, path))
+        delta.join(self._made_present(replica, path, has_left_something=bool(delta.paths)))
         return self._delta(delta)
 
     def remove(self, key: Any) -> ORMap:
@@ -167,12 +167,17 @@ class ORMap(DottedLattice):
         leaves = {} if branch is None else branch.leaves
         return {dot: part for dot, part in leaves.items() if isinstance(part, type_)}
 
-    def _made_present(self, replica: Replica, path: Path) -> DotStore:
-        """Let something say that the key is there, even if its value becomes empty again."""
+    def _made_present(self, replica: Replica, path: Path, *, has_left_something: bool) -> DotStore:
+        """Let a dot say that the key is there, even if its value becomes empty again.
+
+        A change that has written nothing, such as a removal inside the value, says so with a new
+        dot, as one that has written does: a removal of the key that had not seen it loses.
+        """
         branch = self._store.branch(path)
-        if branch is not None and _presence(branch):
+        seen = [] if branch is None else _presence(branch)
+        if seen and has_left_something:
             return DotStore(self._store.types)
-        return self._store.write(replica, path, None)
+        return self._store.write(replica, path, None, seen)
 
     def _changed_parts(
         self,
