@@ -23,9 +23,17 @@ __all__ = ["AdaptiveLimit"]
 #: How long a window is at least, in seconds: CoDel's interval.
 _WINDOW_S = 0.1
 
-#: How many turns of the loop a window has at least. A command needs fewer from its arrival to its
-#: answer, however late the loop is.
-_WINDOW_SAMPLES = 16
+#: How many turns of the loop a window has at least.
+_WINDOW_TURNS = 3
+
+#: How many turns a generation of requests has at least. A command needs fewer from its arrival to
+#: its answer, however late the loop is.
+_GENERATION_TURNS = 16
+
+#: Two turns in a row that are late by so many times `max_lag_s`, and no more are let in than leave.
+#: A window is too long for this: where each turn lets in what came in the one before, both grow
+#: without bounds. One such turn may be a pause.
+_VERY_LATE = 4
 
 #: How much of the limit is left at least after one window.
 _DEEPEST_CUT = 1 / 8
@@ -40,8 +48,8 @@ _CALM_WINDOWS = 10
 class AdaptiveLimit:
     """Counts requests, and says how many more may come.
 
-    The limit is on those that came in this window and the one before it. An older one has had more
-    turns of the loop than a command needs, so it is not the loop that it waits for; a stream, or a
+    The limit is on those of this generation and the one before it. An older one has had more turns
+    of the loop than a command needs, so it is not the loop that it waits for: a stream, or a
     handler that waits, counts for `ceiling` only.
 
     Args:
@@ -60,14 +68,17 @@ class AdaptiveLimit:
         "_ceiling",
         "_earlier",
         "_floor",
+        "_generation",
+        "_generation_opened_s",
+        "_generation_turns",
         "_lately",
         "_least_lag_s",
         "_max_lag_s",
         "_most",
-        "_opened_s",
-        "_samples",
+        "_turns",
+        "_very_late_turns",
         "_was_felt",
-        "_window",
+        "_window_opened_s",
         "in_flight",
         "limit",
     )
@@ -78,12 +89,13 @@ class AdaptiveLimit:
         self._floor = min(floor, ceiling)
         self._ceiling = ceiling
         self._max_lag_s = max_lag_s
-        self._window = 0
-        self._lately = self._earlier = (
-            0  # those in work that came in this window; in the one before
-        )
-        self._opened_s = -math.inf
-        self._samples = 0
+        self._generation = 0
+        self._generation_opened_s = -math.inf
+        self._generation_turns = 0
+        self._lately = self._earlier = 0  # in work, of this generation; of the one before
+        self._window_opened_s = -math.inf
+        self._turns = 0
+        self._very_late_turns = 0
         self._least_lag_s = math.inf
         self._most = 0
         self._was_felt = False
@@ -101,14 +113,14 @@ class AdaptiveLimit:
         """Count a request; return what to give to `leave` when it has ended."""
         self.in_flight += 1
         self._lately += 1
-        return self._window
+        return self._generation
 
-    def leave(self, window: int) -> None:
+    def leave(self, generation: int) -> None:
         """Forget a request."""
         self.in_flight -= 1
-        if window == self._window:
+        if generation == self._generation:
             self._lately -= 1
-        elif window == self._window - 1:
+        elif generation == self._generation - 1:
             self._earlier -= 1
 
     def felt(self) -> None:
@@ -122,12 +134,27 @@ class AdaptiveLimit:
             now_s: The monotonic time.
             lag_s: How long something that could have been done at once has waited for its turn.
         """
-        self._samples += 1
+        self._turns += 1
         self._least_lag_s = min(self._least_lag_s, lag_s)
         self._most = max(self._most, self._lately + self._earlier)
-        if self._samples >= _WINDOW_SAMPLES and now_s - self._opened_s >= _WINDOW_S:
+        self._hold(lag_s)
+        if self._turns >= _WINDOW_TURNS and now_s - self._window_opened_s >= _WINDOW_S:
             self._adjust()
             self._open_window(now_s)
+        self._generation_turns += 1
+        if (
+            self._generation_turns >= _GENERATION_TURNS
+            and now_s - self._generation_opened_s >= _WINDOW_S
+        ):
+            self._open_generation(now_s)
+
+    def _hold(self, lag_s: float) -> None:
+        if lag_s <= self._max_lag_s * _VERY_LATE:
+            self._very_late_turns = 0
+            return
+        self._very_late_turns += 1
+        if self._very_late_turns > 1:
+            self.limit = max(self._floor, min(self.limit, self._lately + self._earlier))
 
     def _adjust(self) -> None:
         if self._least_lag_s > self._max_lag_s:
@@ -142,9 +169,13 @@ class AdaptiveLimit:
             self.limit = min(self._ceiling, self.limit + step)
 
     def _open_window(self, now_s: float) -> None:
-        self._window += 1
-        self._earlier, self._lately = self._lately, 0
-        self._opened_s = now_s
-        self._samples = self._most = 0
+        self._window_opened_s = now_s
+        self._turns = self._most = 0
         self._least_lag_s = math.inf
         self._was_felt = False
+
+    def _open_generation(self, now_s: float) -> None:
+        self._generation += 1
+        self._generation_opened_s = now_s
+        self._generation_turns = 0
+        self._earlier, self._lately = self._lately, 0

@@ -51,21 +51,21 @@ class AdmittingHandler:
 
     async def handle(self, request: Request) -> Outcome:
         """Pass a request on, or refuse it at once."""
-        window = self._enter(request)
+        generation = self._enter(request)
         try:
             return await self._handler.handle(request)
         finally:
-            self._limit.leave(window)
+            self._limit.leave(generation)
 
     async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
         """Pass a request on, or refuse it at once."""
-        window = self._enter(request)
+        generation = self._enter(request)
         try:
             async with aclosing(self._handler.stream(request)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
         finally:
-            self._limit.leave(window)
+            self._limit.leave(generation)
 
     # --- As a door ---
 
