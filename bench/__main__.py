@@ -20,6 +20,7 @@ MODULES = (
     "served",
     "kv",
     "actions",
+    "effects",
     "start",
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from random import Random
 
@@ -14,7 +14,9 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.host.stop_signals import drain_unless_cut_off, stop_signals
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
-from cloudstate_core.store import StoreBackend
+from cloudstate_core.store import StateStore, StoreBackend
+from cloudstate_runtime.admin import open_admin
+from cloudstate_runtime.durable.parking import Parking
 from cloudstate_runtime.frontend.port import Port, open_port
 from cloudstate_runtime.runtime import NO_SECTIONS, Runtime, open_runtime
 from cloudstate_runtime.settings import RuntimeSettings
@@ -80,9 +82,22 @@ async def open_node(
         open_runtime(
             settings, plugins, store, functions, clock=clock, random=random, sections=sections
         ) as runtime,
+        _open_admin(backend, settings, runtime, store, clock),
         open_port(plugins.frontends.values(), runtime, settings.host, settings.port) as port,
     ):
         yield Node(runtime, port)
+
+
+def _open_admin(
+    backend: StoreBackend,
+    settings: RuntimeSettings,
+    runtime: Runtime,
+    store: StateStore,
+    clock: Clock,
+) -> AbstractAsyncContextManager[None]:
+    if not backend.durable:
+        return nullcontext()  # nobody owns the data directory
+    return open_admin(settings.data_dir, Parking(store, runtime.delivery.unparked), clock)
 
 
 async def serve(node: Node, grace_s: float, on_ready: Callable[[Node], None]) -> None:

@@ -1,1 +1,1 @@
-"""The commands `run` and `proxy`."""
+"""The commands `run`, `proxy` and `parked`."""
