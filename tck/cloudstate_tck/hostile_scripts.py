@@ -254,7 +254,7 @@ _ALL = (
         "forwards to a service that is not there",
         with_reply(lambda reply: forward_to(reply, "no.such.Service", "Call", Any())),
         BROKEN,
-        stored=Stored.EVENTS,
+        stored=Stored.ALL_OR_NOTHING,
         reported=True,
     ),
     Script(
@@ -262,7 +262,7 @@ _ALL = (
         "forwards to a method that is not there",
         with_reply(lambda reply: forward_to(reply, MODEL, "NoSuchMethod", Any())),
         BROKEN,
-        stored=Stored.EVENTS,
+        stored=Stored.ALL_OR_NOTHING,
         reported=True,
     ),
     Script(
@@ -270,7 +270,7 @@ _ALL = (
         "forwards bytes that are no request",
         with_reply(lambda reply: forward_to(reply, MODEL, "Process", Any(value=GARBAGE))),
         BROKEN | {Status.INVALID_ARGUMENT},
-        stored=Stored.EVENTS,
+        stored=Stored.ALL_OR_NOTHING,
     ),
     Script(
         "forward-in-a-circle",
@@ -284,7 +284,7 @@ _ALL = (
         "asks for a synchronous side effect on a service that is not there",
         with_reply(undeliverable_effect),
         ANSWERED | BROKEN,
-        stored=Stored.EVENTS,
+        stored=Stored.ALL_OR_NOTHING,
         reported=True,
     ),
     Script(

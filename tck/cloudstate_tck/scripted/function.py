@@ -1,16 +1,18 @@
-"""Serves sessions of event sourced entities over gRPC, byte by byte as they say."""
+"""Serves sessions of model entities over gRPC, byte by byte as they say."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import grpc
 import grpc.aio
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.empty_pb2 import Empty
 
 from cloudstate.entity_pb2 import (
@@ -22,7 +24,9 @@ from cloudstate.entity_pb2 import (
     UserFunctionError,
 )
 from cloudstate.event_sourced_pb2 import EventSourcedStreamIn
+from cloudstate.value_entity_pb2 import ValueEntityStreamIn
 from cloudstate_core.host.descriptors import file_descriptor_set
+from cloudstate_core.links import Rpc
 from cloudstate_core.status import Status
 from cloudstate_tck.event_sourced_messages import CONFIGURED, MODEL, TWO
 from cloudstate_tck.model import eventsourced_pb2
@@ -31,6 +35,7 @@ from cloudstate_tck.protocol import (
     EVENT_SOURCED,
     PROTOCOL_VERSION,
     REPORT_ERROR,
+    VALUE_ENTITY,
 )
 from cloudstate_tck.scripted.session import (
     End,
@@ -43,7 +48,18 @@ from cloudstate_tck.scripted.session import (
 )
 from cloudstate_tck.servers import StreamHandlers, serving
 
-__all__ = ["ScriptedFunction", "Session", "StreamLog", "model_spec"]
+__all__ = [
+    "ScriptedFunction",
+    "Session",
+    "StreamIn",
+    "StreamLog",
+    "entity_of",
+    "model_spec",
+    "spec_of",
+]
+
+#: What a proxy sends on the stream of an entity.
+StreamIn = EventSourcedStreamIn | ValueEntityStreamIn
 
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -51,7 +67,7 @@ STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 class Session(Protocol):
     """What the user function's end of one stream does next."""
 
-    def receive(self, message: EventSourcedStreamIn, /) -> Sequence[Instruction]:
+    def receive(self, message: Any, /) -> Sequence[Instruction]:
         """Take the next message."""
         ...
 
@@ -69,7 +85,7 @@ class StreamLog:
     """
 
     def __init__(self) -> None:
-        self.messages: list[EventSourcedStreamIn] = []
+        self.messages: list[StreamIn] = []
         self.ended = asyncio.Event()
 
 
@@ -86,7 +102,7 @@ class ScriptedFunction:
 
     def __init__(
         self,
-        open_session: Callable[[EventSourcedStreamIn], Session],
+        open_session: Callable[[StreamIn], Session],
         *,
         listen: str = "127.0.0.1:0",
         spec: EntitySpec | None = None,
@@ -106,10 +122,10 @@ class ScriptedFunction:
         self.reports: list[str] = []
         self._reported = asyncio.Condition()
         self._stack = AsyncExitStack()
-        self._methods = {
+        self._methods: dict[str, Callable[[AsyncIterator[bytes], Any], Awaitable[None]]] = {
             DISCOVER.path: self._discover,
             REPORT_ERROR.path: self._report_error,
-            EVENT_SOURCED.path: self._handle,
+            **{rpc.path: partial(self._handle, rpc) for rpc in (EVENT_SOURCED, VALUE_ENTITY)},
         }
         self.discovered = asyncio.Event()
 
@@ -149,12 +165,14 @@ class ScriptedFunction:
                 self._reported.notify_all()
             await context.write(Empty().SerializeToString())
 
-    async def _handle(self, requests: AsyncIterator[bytes], context: Any) -> None:
+    async def _handle(
+        self, rpc: Rpc[Any, Any], requests: AsyncIterator[bytes], context: Any
+    ) -> None:
         session: Session | None = None
         log = StreamLog()
         try:
             async for data in requests:
-                message = EventSourcedStreamIn.FromString(data)
+                message = rpc.request_class.FromString(data)
                 if session is None:
                     session = self._open_session(message)
                     self.streams[message.init.entity_id].append(log)
@@ -196,10 +214,17 @@ def model_spec(*services: str) -> EntitySpec:
     Args:
         services: Full names of the services; all three by default.
     """
+    return spec_of(
+        eventsourced_pb2.DESCRIPTOR, [_ENTITIES[service] for service in services or _ENTITIES]
+    )
+
+
+def spec_of(file: FileDescriptor, entities: Sequence[Entity]) -> EntitySpec:
+    """Return what a user function with some model entities announces."""
     major, minor = PROTOCOL_VERSION
     return EntitySpec(
-        proto=file_descriptor_set([], [eventsourced_pb2.DESCRIPTOR]).SerializeToString(),
-        entities=[_ENTITIES[service] for service in services or _ENTITIES],
+        proto=file_descriptor_set([], [file]).SerializeToString(),
+        entities=entities,
         service_info=ServiceInfo(
             service_name="scripted",
             service_version="0.1.0",
@@ -210,10 +235,11 @@ def model_spec(*services: str) -> EntitySpec:
     )
 
 
-def _entity(service: str, persistence_id: str, *, timeout_ms: int = 0) -> Entity:
-    entity = Entity(
-        entity_type=EVENT_SOURCED.service, service_name=service, persistence_id=persistence_id
-    )
+def entity_of(
+    rpc: Rpc[Any, Any], service: str, persistence_id: str, *, timeout_ms: int = 0
+) -> Entity:
+    """Return what is announced of one entity; 0 for no passivation timeout of its own."""
+    entity = Entity(entity_type=rpc.service, service_name=service, persistence_id=persistence_id)
     if timeout_ms:
         strategy = EntityPassivationStrategy(timeout=TimeoutPassivationStrategy(timeout=timeout_ms))
         entity.passivation_strategy.CopyFrom(strategy)
@@ -221,7 +247,7 @@ def _entity(service: str, persistence_id: str, *, timeout_ms: int = 0) -> Entity
 
 
 _ENTITIES = {
-    MODEL: _entity(MODEL, "event-sourced-tck-model"),
-    TWO: _entity(TWO, "event-sourced-tck-model-two"),
-    CONFIGURED: _entity(CONFIGURED, "event-sourced-configured", timeout_ms=100),
+    MODEL: entity_of(EVENT_SOURCED, MODEL, "event-sourced-tck-model"),
+    TWO: entity_of(EVENT_SOURCED, TWO, "event-sourced-tck-model-two"),
+    CONFIGURED: entity_of(EVENT_SOURCED, CONFIGURED, "event-sourced-configured", timeout_ms=100),
 }

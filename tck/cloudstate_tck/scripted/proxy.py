@@ -1,4 +1,4 @@
-"""The smallest proxy for the event sourced model entities that does everything right.
+"""The smallest proxy for model entities that does everything right: here for event sourced ones.
 
 It keeps events in memory and trusts the user function; it is what negative controls are derived
 from: subclasses break one rule each. `scripted.proxy_server` gives it gRPC and HTTP.
@@ -11,16 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import ClientAction, EntitySpec, Failure, ProxyInfo, SideEffect
-from cloudstate.event_sourced_pb2 import (
-    EventSourcedReply,
-    EventSourcedStreamIn,
-    EventSourcedStreamOut,
-)
+from cloudstate_core.links import Rpc
 from cloudstate_tck.event_sourced_messages import command, event, init
 from cloudstate_tck.function_client import proxy_info
 from cloudstate_tck.model.eventsourced_pb2 import Persisted, Request, Response
@@ -44,19 +41,20 @@ class Journal:
 class Activation:
     """One stream to the user function."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, rpc: Rpc[Any, Any]) -> None:
         self._call = call
+        self._rpc = rpc
         self.command_id = 0
 
-    async def send(self, messages: Sequence[EventSourcedStreamIn]) -> None:
+    async def send(self, messages: Sequence[Message]) -> None:
         """Send messages."""
         for message in messages:
             await self._call.write(message)
 
-    async def receive(self) -> EventSourcedStreamOut:
+    async def receive(self) -> Any:
         """Return the next message, or an empty one at the end of the stream."""
         message = await self._call.read()
-        return EventSourcedStreamOut() if message is grpc.aio.EOF else message
+        return self._rpc.response_class() if message is grpc.aio.EOF else message
 
     def cut(self) -> None:
         """End the stream without waiting for the user function."""
@@ -73,13 +71,23 @@ class Activation:
 
 
 class ScriptedProxy:
-    """Entities with their journals; one command at a time for each."""
+    """Entities with their journals; one command at a time for each.
+
+    Attributes:
+        rpc: The protocol's method for entities of the kind.
+        request_class: What the commands of the model entities take.
+        response_class: What they answer with.
+    """
+
+    rpc: ClassVar[Rpc[Any, Any]] = EVENT_SOURCED
+    request_class: ClassVar[type[Any]] = Request
+    response_class: ClassVar[type[Any]] = Response
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Talk to the user function behind a channel."""
         self._channel = channel
         self.spec = EntitySpec()
-        self._journals: defaultdict[tuple[str, str], Journal] = defaultdict(Journal)
+        self._journals: defaultdict[tuple[str, str], Any] = defaultdict(self.new_journal)
         self._active: dict[tuple[str, str], Activation] = {}
         self._turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,7 +98,11 @@ class ScriptedProxy:
         """Return what this proxy says of itself."""
         return proxy_info()
 
-    def start(self, service: str, entity_id: str, journal: Journal) -> list[EventSourcedStreamIn]:
+    def new_journal(self) -> Any:
+        """Return what is stored of an entity that nothing is stored of."""
+        return Journal()
+
+    def start(self, service: str, entity_id: str, journal: Any) -> list[Any]:
         """Return the first messages of a stream."""
         covered = journal.snapshot[0] if journal.snapshot is not None else 0
         stored = list(enumerate(journal.events, start=1))[covered:]
@@ -99,14 +111,12 @@ class ScriptedProxy:
             *(event(sequence, value) for sequence, value in stored),
         ]
 
-    def command(
-        self, entity_id: str, activation: Activation, name: str, request: Request
-    ) -> EventSourcedStreamIn:
+    def command(self, entity_id: str, activation: Activation, name: str, request: Any) -> Message:
         """Return the next command of an activation."""
         activation.command_id += 1
         return command(entity_id, activation.command_id, request, name)
 
-    def store(self, journal: Journal, reply: EventSourcedReply) -> None:
+    def store(self, journal: Any, reply: Any) -> None:
         """Keep the events of a reply, and its snapshot."""
         if reply.client_action.HasField("failure"):
             return
@@ -126,7 +136,7 @@ class ScriptedProxy:
 
     async def carry_out(self, effect: SideEffect) -> None:
         """Call the target of a side effect."""
-        target = Request.FromString(effect.payload.value)
+        target = self.request_class.FromString(effect.payload.value)
         await self.handle(effect.service_name, effect.command_name, target)
 
     async def idle(self, service: str, entity_id: str) -> None:
@@ -142,7 +152,7 @@ class ScriptedProxy:
 
     # --- How commands go ---------------------------------------------------------------------
 
-    async def handle(self, service: str, name: str, request: Request) -> Response:
+    async def handle(self, service: str, name: str, request: Any) -> Any:
         """Carry out one command of a client.
 
         Raises:
@@ -153,16 +163,16 @@ class ScriptedProxy:
         for effect in effects:
             await self.carry_out(effect)
         if action.HasField("forward"):
-            target = Request.FromString(action.forward.payload.value)
+            target = self.request_class.FromString(action.forward.payload.value)
             return await self.handle(
                 action.forward.service_name, action.forward.command_name, target
             )
         if action.HasField("reply"):
-            return Response.FromString(action.reply.payload.value)
+            return self.response_class.FromString(action.reply.payload.value)
         raise FunctionFailed(self.description(action.failure))
 
     async def _turn(
-        self, service: str, name: str, request: Request
+        self, service: str, name: str, request: Any
     ) -> tuple[ClientAction, Sequence[SideEffect]]:
         activation = self._active.get((service, request.id))
         if activation is None:
@@ -179,11 +189,11 @@ class ScriptedProxy:
     async def activate(self, service: str, entity_id: str) -> Activation:
         """Open a stream for an entity."""
         open_stream: Any = self._channel.stream_stream(
-            EVENT_SOURCED.path,
-            request_serializer=EventSourcedStreamIn.SerializeToString,
-            response_deserializer=EventSourcedStreamOut.FromString,
+            self.rpc.path,
+            request_serializer=self.rpc.request_class.SerializeToString,
+            response_deserializer=self.rpc.response_class.FromString,
         )
-        activation = self._active[service, entity_id] = Activation(open_stream())
+        activation = self._active[service, entity_id] = Activation(open_stream(), self.rpc)
         journal = self._journals[service, entity_id]
         await activation.send(self.start(service, entity_id, journal))
         return activation

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -24,15 +24,12 @@ from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_tck.event_sourced_messages import MODEL
 from cloudstate_tck.function_client import CHANNEL_OPTIONS
 from cloudstate_tck.meeting import ProxyAddress
-from cloudstate_tck.model.eventsourced_pb2 import Request
 from cloudstate_tck.protocol import DISCOVER
 from cloudstate_tck.proxy_client import REFLECTION
 from cloudstate_tck.scripted.proxy import FunctionFailed, ScriptedProxy
 from cloudstate_tck.servers import StreamHandlers, serving
 
 __all__ = ["BareFront", "Front", "serving_proxy"]
-
-MODEL_PREFIX = "/tck/model/eventsourced/"
 
 
 class Behind(Protocol):
@@ -103,18 +100,27 @@ class BareFront(ABC, Generic[P]):
 
 
 class Front(BareFront[ScriptedProxy]):
-    """How clients of event sourced entities are answered."""
+    """How clients of entities are answered.
+
+    Attributes:
+        model: The service of the model entity.
+        model_prefix: The path of its command, without the entity's id.
+    """
+
+    model: ClassVar[str] = MODEL
+    model_prefix: ClassVar[str] = "/tck/model/eventsourced/"
 
     async def call(self, path: str, data: bytes) -> bytes:
         _, service, method = path.split("/")
-        response = await self.proxy.handle(service, method, Request.FromString(data))
-        return response.SerializeToString()
+        request = self.proxy.request_class.FromString(data)
+        answer: bytes = (await self.proxy.handle(service, method, request)).SerializeToString()
+        return answer
 
     async def post(self, path: str, body: bytes) -> tuple[int, str, bytes]:
-        request = Parse(body or b"{}", Request())
-        service, method = MODEL, "Process"
-        if path.startswith(MODEL_PREFIX):
-            request.id = path.removeprefix(MODEL_PREFIX)
+        request = Parse(body or b"{}", self.proxy.request_class())
+        service, method = self.model, "Process"
+        if path.startswith(self.model_prefix):
+            request.id = path.removeprefix(self.model_prefix)
         else:
             _, service, method = path.split("/")
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from cloudstate.entity_pb2 import Command, Failure, SideEffect
 from cloudstate.event_sourced_pb2 import EventSourcedStreamIn, EventSourcedStreamOut
@@ -41,7 +41,7 @@ __all__ = [
 class Send:
     """Send a message."""
 
-    message: EventSourcedStreamOut
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SendBytes:
 class Flood:
     """Send a message again and again until the stream is cut."""
 
-    message: EventSourcedStreamOut
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
