@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from google.protobuf.empty_pb2 import Empty
 
 from bench.commands import CONCURRENT, ROUNDS, run_as_served
-from bench.embedded import SERVICE, add_item, cart_item, embedded
+from bench.embedded import embedded, packed
 from bench.figures import Figure
-from cloudstate.event_sourced_context import EventSourcedCommandContext
-from cloudstate.event_sourced_entity import EventSourcedEntity
-from cloudstate_core.handler import CommandHandler
+from bench.kv import item
+from bench.subjects.relay_entity import SENDER, TALLY, entity
+from cloudstate_core.handler import CommandHandler, Request
 from cloudstate_core.store import SLICES, StateStore
 
 __all__ = ["measure"]
 
 MESSAGES = 20_000
-
-#: Entities whose id begins with this pass on what they get.
-_SENDER = "sender-"
 
 _POLL_S = 0.002
 
@@ -33,12 +26,12 @@ def measure() -> list[Figure]:
 
 
 async def _measure() -> list[Figure]:
-    async with _carts("sqlite") as (handler, store):
+    async with embedded([entity], "sqlite") as (handler, store):
         plain, plain_cpu_us = await _rate(handler, store, "receiver-")
-        sent, sent_cpu_us = await _rate(handler, store, _SENDER)
+        sent, sent_cpu_us = await _rate(handler, store, SENDER)
         p50_ms = await _latency(handler, store)
-    async with _carts("memory") as (handler, store):
-        in_memory, in_memory_cpu_us = await _rate(handler, store, _SENDER)
+    async with embedded([entity], "memory") as (handler, store):
+        in_memory, in_memory_cpu_us = await _rate(handler, store, SENDER)
     return [
         Figure(
             f"messages between entities, {CONCURRENT} senders",
@@ -65,48 +58,13 @@ async def _measure() -> list[Figure]:
     ]
 
 
-@asynccontextmanager
-async def _carts(store_name: str) -> AsyncIterator[tuple[CommandHandler, StateStore]]:
-    async with embedded([_relaying_cart()], store_name) as opened:
-        yield opened
-
-
-def _relaying_cart() -> EventSourcedEntity:
-    """Return a cart that sends what is added to a sender's to the receiver of the same name."""
-    from shoppingcart.domain_pb2 import ItemAdded, LineItem  # beside the example
-    from shoppingcart.shoppingcart_pb2 import DESCRIPTOR, AddLineItem  # as above
-
-    cart = EventSourcedEntity(DESCRIPTOR.services_by_name["ShoppingCart"], init_state=_Cart)
-
-    @cart.command_handler("AddItem")
-    def add(item: AddLineItem, ctx: EventSourcedCommandContext) -> Empty:
-        ctx.emit(ItemAdded(item=LineItem(productId=item.product_id, name=item.name, quantity=1)))
-        if item.user_id.startswith(_SENDER):
-            receiver = item.user_id.removeprefix(_SENDER)
-            ctx.effect(SERVICE, "AddItem", cart_item(receiver))
-        return Empty()
-
-    @cart.event_handler(ItemAdded)
-    def added(state: _Cart, event: ItemAdded) -> None:
-        state.items += 1
-
-    return cart
-
-
-class _Cart:
-    """What is in a cart.
-
-    Attributes:
-        items: How many items.
-    """
-
-    def __init__(self) -> None:
-        self.items = 0
+def _add(user: str) -> Request:
+    return Request(str(TALLY.full_name), "Add", packed(item(user)))
 
 
 async def _rate(handler: CommandHandler, store: StateStore, prefix: str) -> tuple[float, float]:
     """Return the best of some rounds in commands per second, and its CPU per command in us."""
-    requests = [add_item(f"{prefix}{number}") for number in range(CONCURRENT)]
+    requests = [_add(f"{prefix}{number}") for number in range(CONCURRENT)]
     await asyncio.gather(*(handler.handle(request) for request in requests))
     best, cpu_us = 0.0, 0.0
 
@@ -133,7 +91,7 @@ async def _all_done(store: StateStore, poll_s: float = _POLL_S) -> None:
 
 
 async def _latency(handler: CommandHandler, store: StateStore) -> float:
-    request, times_s = add_item(f"{_SENDER}alone"), []
+    request, times_s = _add(f"{SENDER}alone"), []
     for _ in range(500):
         began_s = time.perf_counter()
         await handler.handle(request)
