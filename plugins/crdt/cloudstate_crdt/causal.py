@@ -49,7 +49,8 @@ class CausalContext:
             replica in self.beyond and sequence in self.beyond[replica]
         )
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """Return how many dots there are; a peer can make it more than `len` can say."""
         return sum(self.up_to.values()) + sum(map(len, self.beyond.values()))
 
     def __iter__(self) -> Iterator[Dot]:

@@ -155,7 +155,7 @@ class DotStore:
         if not self.paths:
             return []
         # A delta has seen a few dots, a whole state millions: look at whichever are fewer.
-        if len(other.context) <= len(self.paths):
+        if other.context.count() <= len(self.paths):
             return [dot for dot in other.context if dot in self.paths and dot not in other.paths]
         return [dot for dot in self.paths if dot in other.context and dot not in other.paths]
 

@@ -13,7 +13,6 @@ from cloudstate_crdt import (
     CausalContext,
     Flag,
     GCounter,
-    GSet,
     Lattice,
     LWWRegister,
     ORMap,
@@ -24,9 +23,10 @@ from cloudstate_crdt import (
     dotted_wire,
 )
 from cloudstate_crdt.dot_store import DotStore
-from cloudstate_crdt.lattices_pb2 import GSetState
+from cloudstate_crdt.lattices_pb2 import Count, GCounterState
 from cloudstate_crdt.types import lwwregister
 from cloudstate_crdt.types import orset as orset_module
+from cloudstate_crdt.wire import writer_of
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -88,8 +88,12 @@ def _takes_the_other(_):
     return join
 
 
-def _unsorted(_):
-    return lambda self: GSetState(elements=list(self)).SerializeToString()
+def _in_order_of_arrival(_):
+    return lambda self: GCounterState(
+        counts=[
+            Count(writer=writer_of(replica), count=count) for replica, count in self.counts.items()
+        ]
+    ).SerializeToString()
 
 
 def _forgets_what_is_beyond_a_gap(right):
@@ -219,7 +223,12 @@ BUGS = (
         PNCounter,
         kinds.pncounter,
     ),
-    Bug("a set is written unsorted", replaced(GSet, "serialize", _unsorted), GSet, kinds.gset),
+    Bug(
+        "counts are written as they arrived",
+        replaced(GCounter, "serialize", _in_order_of_arrival),
+        GCounter,
+        kinds.gcounter,
+    ),
     Bug(
         "of writes at one time the one that arrives last stays",
         replaced(lwwregister.Write, "beats", _last_arrival_wins_ties),
