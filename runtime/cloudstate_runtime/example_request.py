@@ -21,24 +21,32 @@ _MAX_DEPTH = 3
 def example_request(entity: DeployedEntity, address: str) -> str:
     """Return a shell command that calls one of the entity's methods.
 
-    A method that takes more than the entity's key is preferred, because it shows more.
+    A method that does not stream and takes more than the entity's key is preferred, because it
+    shows more.
 
     Args:
         entity: A service with at least one method.
         address: Host and port of the front door.
     """
-    unary = [m for m in entity.methods.values() if not m.client_streaming]
-    method = max(unary, key=lambda m: len(m.input_class.DESCRIPTOR.fields))
+    method = max(entity.methods.values(), key=_shows)
     verb, path, bound, body = _binding(entity, method)
-    command = f"curl http://{address}{path}"
+    curl = "curl -N" if method.server_streaming else "curl"  # every element when it comes
+    command = f"{curl} http://{address}{path}"
     if verb != "GET":
-        command = f"curl -X {verb} http://{address}{path}"
+        command = f"{curl} -X {verb} http://{address}{path}"
     if body is None:
         return command
     whole = _message(method.descriptor.input_type, bound, 1)
     sample = whole if body == "*" else whole.get(body, {})
     text = json.dumps(sample).replace("'", "'\\''")
     return f"{command} -H 'content-type: application/json' -d '{text}'"
+
+
+def _shows(method: DeployedMethod) -> tuple[int, int]:
+    """Return how good an example a method is: one that does not stream is better than any other."""
+    # A client that streams may send one message, and nothing else.
+    streams = method.client_streaming + method.server_streaming
+    return -streams, len(method.input_class.DESCRIPTOR.fields)
 
 
 def _binding(

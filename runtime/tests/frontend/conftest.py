@@ -371,6 +371,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "Watch": ("Thing", "stream Thing", {"get": "/watch/{id}"}),
     "Collect": ("stream Thing", "Thing", {"post": "/collect", "body": "*"}),
     "Chat": ("stream Thing", "stream Thing", None),
+    "Download": ("Thing", "stream google.api.HttpBody", {"get": "/downloads/{id}"}),
 }
 
 

@@ -308,13 +308,6 @@ async def test_the_probe_of_knative_is_answered(door: Any, client: httpx.AsyncCl
     assert routed.json()["id"] == "7"
 
 
-async def test_a_streamed_method_is_not_served(client: httpx.AsyncClient) -> None:
-    response = await client.get("/watch/7")
-
-    assert response.status_code == 404
-    assert response.json()["message"].startswith("method 'Watch' of 'test.things.Things' is stre")
-
-
 async def test_what_is_served_may_change_between_two_requests(
     door: Any, client: httpx.AsyncClient, things: Any
 ) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
 
-import structlog
 from google.protobuf.any_pb2 import Any as PackedAny
 
 from cloudstate_core.frontend import FrontEndHost
@@ -15,7 +13,16 @@ from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Calls
 from cloudstate_runtime.frontend.conditions import conditions_of
-from cloudstate_runtime.frontend.headers import http_headers
+from cloudstate_runtime.frontend.http.asgi import (
+    ClientGone,
+    Message,
+    Receive,
+    Send,
+    reply_headers,
+    send_response,
+    too_large,
+    whole_body,
+)
 from cloudstate_runtime.frontend.http.codec import JsonCodec
 from cloudstate_runtime.frontend.http.endpoints import Endpoint, endpoints_of
 from cloudstate_runtime.frontend.http.errors import (
@@ -29,27 +36,13 @@ from cloudstate_runtime.frontend.http.protocol import JSON_REPLY
 from cloudstate_runtime.frontend.http.request import check_json_type
 from cloudstate_runtime.frontend.http.response import JSON
 from cloudstate_runtime.frontend.http.routes import RouteTable
+from cloudstate_runtime.frontend.http.streams import Streams
 
 __all__ = ["HttpApplication"]
-
-log = structlog.get_logger()
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-#: A body that is too large is read up to this many times the limit and thrown away, so that the
-#: client gets to read why, instead of a reset connection.
-_DISCARDED_BODIES = 4
 
 _PROBE = b"k-network-probe"
 _JSON_ONLY = ((b"content-type", b"application/json"),)
 _NOT_TEXT = (b"content-type", b"text/plain; charset=utf-8")
-_CLOSE = (b"connection", b"close")
-
-
-class _ClientGone(Exception):
-    """The connection ended before the request was complete; there is nobody to answer."""
 
 
 class HttpApplication:
@@ -62,12 +55,16 @@ class HttpApplication:
         host: What is served, and the limits.
         calls: Runs the requests.
         codec: Reads and writes JSON.
+
+    Attributes:
+        streams: Serves the streamed methods.
     """
 
     def __init__(self, host: FrontEndHost, calls: Calls, codec: JsonCodec) -> None:
         self._host = host
         self._calls = calls
         self._codec = codec
+        self.streams = Streams(host, calls, self._answer)
         self._revision: int | None = None
         self._routes: RouteTable[Endpoint] = RouteTable(())
 
@@ -80,14 +77,17 @@ class HttpApplication:
         try:
             if found is None:
                 response = self._unrouted(method, path, scope)
+            elif found[0].streams:
+                await self.streams.serve(*found, scope, receive, send)
+                return
             else:
                 response = await self._call(*found, scope, receive)
-        except _ClientGone:
+        except ClientGone:
             return
         except asyncio.CancelledError:
             return  # the server is closed, and so is the connection
         if response.headers is not _JSON_ONLY or not _sent_at_once(response, scope):
-            await _send(response, send)
+            await send_response(response, send)
 
     def _current_routes(self) -> RouteTable[Endpoint]:
         served = self._host.served
@@ -104,15 +104,11 @@ class HttpApplication:
             body = b""
             if endpoint.reader.takes_body:
                 limit = self._host.limits.max_request_bytes
-                if _is_hopeless(headers, limit):
-                    return _too_large(limit)
-                packed = await _read_body(receive, limit)
+                packed = await whole_body(headers, receive, limit)
                 if packed is None:
-                    return _too_large(limit)
+                    return too_large(limit)
                 check_json_type(headers.content_type)
                 body = decompressed(packed, headers.content_encoding, limit)
-            if endpoint.is_streamed:
-                return _streamed(endpoint)
             payload = endpoint.reader.read(variables, scope["query_string"], body)
             host = self._host
             outcome = await self._calls.run(
@@ -126,7 +122,7 @@ class HttpApplication:
                 )
             )
             return self._answer(endpoint, outcome)
-        except _ClientGone:
+        except ClientGone:
             raise
         except Exception as error:
             refusal = self._calls.refusal(error, endpoint.service, endpoint.command)
@@ -141,11 +137,7 @@ class HttpApplication:
                 return Response(HTTPStatus.OK, body, _JSON_ONLY, outcome.version)
             headers = [(b"content-type", content_type.encode("latin-1"))] if content_type else []
             if reply.HasField("metadata"):
-                for name, value in http_headers(reply.metadata):
-                    if value is None or (name.lower() == "etag" and outcome.version is not None):
-                        log.warning("reply_header_dropped", name=name)
-                    else:
-                        headers.append((name.encode(), value.encode("latin-1")))
+                headers += reply_headers(reply.metadata, outcome.version)
             return Response(HTTPStatus.OK, body, tuple(headers), outcome.version)
         if action.HasField("failure"):
             return failure_response(action.failure)
@@ -181,50 +173,8 @@ def _probed(value: bytes) -> Response:
     return Response(HTTPStatus.BAD_REQUEST, text.encode(), (_NOT_TEXT,))
 
 
-def _streamed(endpoint: Endpoint) -> Response:
-    return error_response(
-        HTTPStatus.NOT_FOUND,
-        Status.UNIMPLEMENTED,
-        f"method {endpoint.command!r} of {endpoint.service!r} is streamed; "
-        "streamed methods are not served here",
-    )
-
-
-def _is_hopeless(headers: Headers, max_bytes: int) -> bool:
-    """Return whether a body is too large and the client may be told before it has sent it."""
-    announced = headers.content_length or 0
-    return announced > max_bytes and (
-        headers.expects_continue or announced > max_bytes * _DISCARDED_BODIES
-    )
-
-
-async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
-    """Return the whole body; None if it is too large, after the client had time to send it."""
-    parts, size = bytearray(), 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
-        size += len(message["body"])
-        if size <= max_bytes:
-            parts += message["body"]
-        if not message["more_body"]:
-            return bytes(parts) if size <= max_bytes else None
-        if size > max_bytes * _DISCARDED_BODIES:
-            return None
-
-
 def _conditions(headers: Headers, endpoint: Endpoint) -> Conditions:
     return conditions_of(headers.conditions, versions=endpoint.may_have_versions)
-
-
-def _too_large(max_bytes: int) -> Response:
-    return error_response(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        Status.RESOURCE_EXHAUSTED,
-        f"expected at most {max_bytes} bytes of body, found more",
-        _CLOSE,
-    )
 
 
 def _sent_at_once(response: Response, scope: Message) -> bool:
@@ -233,13 +183,3 @@ def _sent_at_once(response: Response, scope: Message) -> bool:
     extensions = scope.get("extensions", {})
     send_json = extensions.get(JSON_REPLY)
     return send_json is not None and send_json(scope, response.body, response.version)
-
-
-async def _send(response: Response, send: Send) -> None:
-    headers = list(response.headers)
-    if response.status != HTTPStatus.NO_CONTENT:
-        headers.append((b"content-length", b"%d" % len(response.body)))
-    if response.version is not None:
-        headers.append((b"etag", b'"%d"' % response.version))
-    await send({"type": "http.response.start", "status": int(response.status), "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})

@@ -27,7 +27,9 @@ class Endpoint:
         type_url: What an `Any` with a request message says.
         reader: Makes the request message.
         writer: Writes the reply.
-        is_streamed: Whether the method is streamed in any direction.
+        streams: Whether the method is streamed in any direction.
+        client_streaming: Whether the client sends a stream.
+        server_streaming: Whether the client receives a stream.
         may_have_versions: Whether a version can be expected of what answers.
     """
 
@@ -36,7 +38,9 @@ class Endpoint:
     type_url: str
     reader: RequestReader
     writer: ReplyWriter
-    is_streamed: bool
+    streams: bool
+    client_streaming: bool
+    server_streaming: bool
     may_have_versions: bool
 
 
@@ -72,6 +76,8 @@ def _endpoints(
                     binding, method.output_class, codec.bind(method.output_class, deployment.pool)
                 ),
                 method.client_streaming or method.server_streaming,
+                method.client_streaming,
+                method.server_streaming,
                 may_have_versions(method),
             ),
         )

@@ -27,6 +27,9 @@ __all__ = ["HttpFrontEnd"]
 #: load balancer, so that it is the one to close and never meets a connection that just went away.
 _KEEP_ALIVE_S = 75
 
+#: How much of the grace is left for streams to let go that are cut off, in seconds.
+_FAREWELL_S = 0.5
+
 _PRINTABLE = range(0x21, 0x7F)
 
 
@@ -79,6 +82,7 @@ class _HttpAcceptor:
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
+        self._application = application
         self._state = ServerState()
         self._calls = calls
         self._all_closed = asyncio.Event()
@@ -95,8 +99,12 @@ class _HttpAcceptor:
     async def drain(self, grace_s: float) -> None:
         for protocol in self._connections():
             protocol.shutdown()  # closes it if it idles, else after its response
+        farewell_s = min(_FAREWELL_S, grace_s / 2)
         if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=grace_s)
+            await asyncio.wait(self._state.tasks, timeout=grace_s - farewell_s)
+        if self._state.tasks:
+            self._application.streams.stop()
+            await asyncio.wait(self._state.tasks, timeout=farewell_s)
         await self._calls.drain(0 if self._state.tasks else grace_s)
 
     async def close(self) -> None:

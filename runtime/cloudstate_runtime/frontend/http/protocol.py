@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import httptools
 from uvicorn.config import Config
@@ -17,12 +17,19 @@ from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.http.errors import error_response
 
-__all__ = ["JSON_REPLY", "BoundedHttpProtocol"]
+__all__ = ["JSON_REPLY", "STREAMED", "BoundedHttpProtocol", "StreamControl"]
 
 #: Key among the extensions of an ASGI scope for a function that sends a whole response, 200 with a
 #: body of JSON. It takes the scope, the body and the version of the entity, and returns whether it
 #: did; if not, the response is to be sent as any other.
 JSON_REPLY = "cloudstate.json_reply"
+
+#: Key among the extensions of an ASGI scope for what a streamed response needs besides: a
+#: `StreamControl`.
+STREAMED = "cloudstate.streamed"
+
+#: How long a client may take for what was sent before its connection was cut off, in seconds.
+_LINGER_S = 10.0
 
 _JSON_REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
 _ETAG = b'etag: "%d"\r\n'
@@ -44,6 +51,22 @@ def _without_offer(data: bytes) -> bytes:
     head, end, rest = data.partition(b"\r\n\r\n")
     # A header that is meant for the next hop as well, and means nothing here.
     return _OFFER.sub(b"\r\nte:", head) + end + rest
+
+
+class StreamControl(Protocol):
+    """The connection, as far as a streamed response needs it."""
+
+    def watch(self, gone: Callable[[], object] | None) -> None:
+        """Have a function called as soon as the client is gone; None for an end of that."""
+        ...
+
+    def be_patient(self) -> None:
+        """Let the body of the request take as long as parts of it keep coming."""
+        ...
+
+    def cut_off(self) -> None:
+        """Close the connection after what was sent, although the response is not complete."""
+        ...
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -69,7 +92,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = self._in_message = self._is_fresh = False
         self._head_bytes = self._body_bytes = self._wire_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
-        self._extensions: Any = {JSON_REPLY: self._send_json}
+        self._gone: Callable[[], object] | None = None
+        self._is_patient = self._has_heard = False
+        self._extensions: Any = {JSON_REPLY: self._send_json, STREAMED: self}
 
     def data_received(self, data: bytes) -> None:
         if self._is_broken:
@@ -91,8 +116,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         # A client that has said all it wants to say may still want to hear the answer.
+        # One that follows a stream would have to be waited for, perhaps for ever.
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is None or cycle.response_complete or self._in_message:
+        if cycle is None or cycle.response_complete or self._in_message or self._gone:
             return False
         cycle.keep_alive = False
         return True
@@ -101,7 +127,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._extensions.clear()  # it refers to this object
         super().connection_lost(exc)
+        if self._gone is not None:
+            self._gone()
         self._closed()
+
+    # What a streamed response calls: a `StreamControl`.
+
+    def watch(self, gone: Callable[[], object] | None) -> None:
+        self._gone = gone
+        self._is_patient = False
+
+    def be_patient(self) -> None:
+        self._is_patient = True
+
+    def cut_off(self) -> None:
+        self._is_broken = True
+        self.transport.close()
+        self.loop.call_later(_LINGER_S, self.transport.abort)
 
     # Callbacks of the parser. What they raise comes out of `feed_data` as an HttpParserError.
 
@@ -179,6 +221,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # The parser keeps a header until it is complete, so bytes are counted here as well. Those
         # of the read in which the message began may belong to the one before.
         self._wire_bytes += 0 if self._is_fresh else received_bytes
+        self._has_heard = self._has_heard or received_bytes > 0
         self._is_fresh = False
         limits = self._limits
         allowed = limits.max_metadata_bytes + limits.max_path_bytes
@@ -198,7 +241,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._patience = None
         if not self._in_message or self.transport.is_closing():
             return
-        if self.flow.read_paused or waited_for_head != self._in_head:
+        is_alive = self._is_patient and self._has_heard
+        if self.flow.read_paused or waited_for_head != self._in_head or is_alive:
+            self._has_heard = False
             self._is_fresh = True  # nothing new was received
             self._wait_for_more(0)
             return

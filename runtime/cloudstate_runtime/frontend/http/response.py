@@ -27,13 +27,16 @@ class ReplyWriter:
         binding: The binding.
         reply_class: The reply message's class.
         codec: For replies of that class.
+
+    Attributes:
+        is_raw: Whether bodies are the user function's own.
     """
 
     def __init__(self, binding: Binding, reply_class: type[Message], codec: MessageCodec) -> None:
         self._reply_class = reply_class
         self._codec = codec
         self._field = binding.response_field
-        self._is_raw = reply_class.DESCRIPTOR.full_name == _HTTP_BODY and self._field is None
+        self.is_raw = reply_class.DESCRIPTOR.full_name == _HTTP_BODY and self._field is None
         self._of_nothing: tuple[str, bytes] | None = None  # what most commands are answered with
 
     def write(self, reply: bytes) -> tuple[str, bytes]:
@@ -52,7 +55,7 @@ class ReplyWriter:
     def _written(self, reply: bytes) -> tuple[str, bytes]:
         try:
             message = self._reply_class.FromString(reply)
-            if self._is_raw:
+            if self.is_raw:
                 # By name: the class comes from the user function's own descriptor pool.
                 return message.content_type, message.data  # type: ignore[attr-defined]
             if self._field is not None:
