@@ -106,9 +106,10 @@ def test_every_line_of_the_shopping_cart_works(tmp_path: Path) -> None:
 
 def test_every_line_of_the_bank_works_and_no_cent_is_lost(tmp_path: Path) -> None:
     with served("bank", tmp_path) as (shown, port):
-        for line in shown:
-            run(line)
+        answers = {line: run(line) for line in shown}
 
+        reported = next(answer for line, answer in answers.items() if "/report?" in line)
+        assert [json.loads(line)["owner"] for line in reported.splitlines()] == ["Alice", "Bob"]
         transfers = f"http://127.0.0.1:{port}/transfers"
         assert until(f"{transfers}/rent", "stage", "CREDITED")["reason"] == ""
         lost = until(f"{transfers}/lost", "stage", "COMPENSATED")
