@@ -36,7 +36,7 @@ class Limits:
         max_json_nodes: Most values in a JSON body.
         max_commands_in_flight: Most requests that are served at a time, over all front ends.
         min_commands_in_flight: So many are served at a time in any case.
-        max_loop_lag_s: How late the event loop may be all the time, in seconds, before fewer
+        max_loop_lag_s: By how much turns of the event loop may be late, in seconds, before fewer
             requests are served at a time.
         adaptive_admission: Whether it matters how late the loop is.
         max_connections: Most connections at a time.
@@ -54,7 +54,7 @@ class Limits:
     max_json_nodes: int = 100_000
     max_commands_in_flight: int = 10_000
     min_commands_in_flight: int = 64
-    max_loop_lag_s: float = 0.005
+    max_loop_lag_s: float = 0.003
     adaptive_admission: bool = True
     max_connections: int = 1024
     max_streams_per_connection: int = 128

@@ -7,11 +7,12 @@ a request that takes long because its handler waits, for a timer or for somebody
 loop no later, and a limit on latency would refuse others for its sake.
 
 Two ideas are borrowed. From CoDel (RFC 8289): a queue that comes and goes is good, one that stands
-is not, and the *least* delay within a window of about 100 ms tells them apart. From TCP's control
-of congestion (RFC 5681): what is limited is how much is in work, so that each answer makes room for
-one request and no estimate of a rate is needed. When a queue stands the limit is cut in proportion
-to the delay; it grows a little after each window in which it was felt, and is doubled once that has
-gone well for a while.
+is not, and a window of about 100 ms tells them apart. (CoDel takes the least delay in it. Turns of
+a loop alternate between long and short ones, as answers of a store come back together, so here more
+than half of the turns must be late.) From TCP's control of congestion (RFC 5681): what is limited
+is how much is in work, so that each answer makes room for one request and no estimate of a rate is
+needed. When a queue stands the limit is cut in proportion to the delay; it grows a little after
+each window in which it was felt, and is doubled once that has gone well for a while.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ _STEP = 0.05
 #: So many windows without a standing queue, and the limit is doubled instead.
 _CALM_WINDOWS = 10
 
+#: So many, and nothing is left of what was learned: it was another load, about a minute ago.
+_FORGOTTEN_AFTER_WINDOWS = 600
+
 
 class AdaptiveLimit:
     """Counts requests, and says how many more may come.
@@ -55,8 +59,8 @@ class AdaptiveLimit:
     Args:
         floor: So many are let in, however late the loop is.
         ceiling: So many are let in at most, old ones included.
-        max_lag_s: From which least delay on a queue counts as standing, in seconds; infinity for
-            never, which leaves only the ceiling.
+        max_lag_s: By how much a turn of the loop may be late, in seconds; infinity for any, which
+            leaves only the ceiling.
 
     Attributes:
         limit: How many may be in work that came lately.
@@ -71,8 +75,9 @@ class AdaptiveLimit:
         "_generation",
         "_generation_opened_s",
         "_generation_turns",
+        "_lag_s",
+        "_late_turns",
         "_lately",
-        "_least_lag_s",
         "_max_lag_s",
         "_most",
         "_turns",
@@ -94,9 +99,8 @@ class AdaptiveLimit:
         self._generation_turns = 0
         self._lately = self._earlier = 0  # in work, of this generation; of the one before
         self._window_opened_s = -math.inf
-        self._turns = 0
-        self._very_late_turns = 0
-        self._least_lag_s = math.inf
+        self._turns = self._late_turns = self._very_late_turns = 0
+        self._lag_s = 0.0  # of all turns of the window together
         self._most = 0
         self._was_felt = False
         self._calm_windows = _CALM_WINDOWS
@@ -135,7 +139,8 @@ class AdaptiveLimit:
             lag_s: How long something that could have been done at once has waited for its turn.
         """
         self._turns += 1
-        self._least_lag_s = min(self._least_lag_s, lag_s)
+        self._late_turns += lag_s > self._max_lag_s
+        self._lag_s += lag_s
         self._most = max(self._most, self._lately + self._earlier)
         self._hold(lag_s)
         if self._turns >= _WINDOW_TURNS and now_s - self._window_opened_s >= _WINDOW_S:
@@ -157,21 +162,23 @@ class AdaptiveLimit:
             self.limit = max(self._floor, min(self.limit, self._lately + self._earlier))
 
     def _adjust(self) -> None:
-        if self._least_lag_s > self._max_lag_s:
+        if self._late_turns * 2 > self._turns:
             self._calm_windows = 0
-            share = max(_DEEPEST_CUT, self._max_lag_s / self._least_lag_s)
+            share = max(_DEEPEST_CUT, min(1.0, self._max_lag_s * self._turns / self._lag_s))
             self.limit = max(self._floor, int(min(self.limit, self._most) * share))
             return
         self._calm_windows += 1
-        if self._was_felt:
+        if self._calm_windows >= _FORGOTTEN_AFTER_WINDOWS:
+            self.limit = self._ceiling
+        elif self._was_felt:
             is_calm = self._calm_windows > _CALM_WINDOWS
             step = self.limit if is_calm else max(1, int(self.limit * _STEP))
             self.limit = min(self._ceiling, self.limit + step)
 
     def _open_window(self, now_s: float) -> None:
         self._window_opened_s = now_s
-        self._turns = self._most = 0
-        self._least_lag_s = math.inf
+        self._turns = self._late_turns = self._most = 0
+        self._lag_s = 0.0
         self._was_felt = False
 
     def _open_generation(self, now_s: float) -> None:

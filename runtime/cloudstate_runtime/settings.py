@@ -41,7 +41,7 @@ class RuntimeSettings:
             least recently used idle one leaves; while all are busy, newcomers are refused.
         max_commands_in_flight: How many requests are served at once; more are refused.
         min_commands_in_flight: How many are served at once even if the event loop is late.
-        max_loop_lag_s: How late the event loop may be all the time, in seconds, before fewer
+        max_loop_lag_s: By how much turns of the event loop may be late, in seconds, before fewer
             requests are let in.
         adaptive_admission: Whether it matters how late the event loop is; if not, only
             `max_commands_in_flight` bounds what is served at once.
@@ -84,7 +84,7 @@ class RuntimeSettings:
     max_active_entities: Annotated[int, Between(1, 10_000_000)] = 10_000
     max_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 10_000
     min_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 64
-    max_loop_lag_s: Annotated[float, Between(0.0001, 60)] = 0.005
+    max_loop_lag_s: Annotated[float, Between(0.0001, 60)] = 0.003
     adaptive_admission: bool = True
     max_connections: Annotated[int, Between(1, 1_000_000)] = 1_024
     drain_grace_s: Annotated[float, Between(0, 3600)] = 10.0

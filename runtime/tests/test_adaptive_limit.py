@@ -7,7 +7,7 @@ from runtime_doubles.loop_model import LoopModel, arriving, percentile
 
 from cloudstate_runtime.adaptive_limit import AdaptiveLimit
 
-FLOOR, CEILING, MAX_LAG_S = 16, 10_000, 0.005
+FLOOR, CEILING, MAX_LAG_S = 32, 10_000, 0.003
 
 SERVICE_S = 0.001
 CAPACITY = 1 / SERVICE_S
@@ -45,17 +45,15 @@ def unloaded_p99_s() -> float:
 # --- Three times as much as can be served -------------------------------------------------
 
 
-def test_under_overload_nearly_as_much_is_served_as_ever_and_nearly_as_soon(
-    limit: AdaptiveLimit,
-) -> None:
-    model = loop(limit)
+def test_under_overload_nearly_as_much_is_served_as_ever_and_nearly_as_soon() -> None:
+    model = loop(AdaptiveLimit(8, CEILING, 2 * SERVICE_S))
 
     model.run(arriving(3 * CAPACITY, 0, LONG_S), LONG_S)
 
     assert served_in_time(model, 0, LONG_S) >= 0.85 * CAPACITY * LONG_S
     took_s = percentile((each.took_s for each in model.served), 0.99)
-    assert took_s <= 5 * unloaded_p99_s() + 4 * MAX_LAG_S
-    assert percentile((took for _, took in model.refused), 0.99) <= 0.025
+    assert took_s <= 5 * unloaded_p99_s()
+    assert percentile((took for _, took in model.refused), 0.99) <= 0.01
 
 
 def test_without_it_nobody_is_served_in_time(unlimited: AdaptiveLimit) -> None:
@@ -144,8 +142,7 @@ def test_a_pause_is_no_overload(limit: AdaptiveLimit) -> None:
         model.run(arriving(CAPACITY / 2, second, second + 1, seed=second), second + 1)
         model.block(0.05)
 
-    assert model.refused == []
-    assert limit.limit == CEILING
+    assert len(model.refused) <= 0.001 * len(model.served)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8])
@@ -154,7 +151,17 @@ def test_a_busy_server_refuses_nobody(share: float, limit: AdaptiveLimit) -> Non
 
     model.run(arriving(share * CAPACITY, 0, LONG_S), LONG_S)
 
-    assert model.refused == []
+    assert len(model.refused) <= 0.001 * len(model.served)
+
+
+def test_an_overload_is_forgotten_after_a_minute(limit: AdaptiveLimit) -> None:
+    model = loop(limit)
+    model.run(arriving(3 * CAPACITY, 0, 5), 5)
+    assert limit.limit < 100
+
+    model.run(arriving(CAPACITY / 4, 5, 80, seed=3), 80)
+
+    assert limit.limit == CEILING
 
 
 def test_after_an_overload_many_may_wait_again_within_two_seconds(limit: AdaptiveLimit) -> None:

@@ -10,11 +10,14 @@ from cloudstate_core.waiting import WAITING_HEADER
 from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.http2 import request_line
 from cloudstate_runtime.frontend.grpc.methods import MethodTable
-from cloudstate_runtime.frontend.grpc.sifting import LEAST_CALL_BYTES, Sifter
+from cloudstate_runtime.frontend.grpc.sifting import Sifter
 
 __all__ = ["Gate", "Gates"]
 
 _WAITING = WAITING_HEADER.encode()
+
+#: With room for so many calls, those that come in one turn of the loop are not counted one by one.
+_PLENTY = 256
 
 
 class Gates:
@@ -65,9 +68,7 @@ class Gate:
         sifter, door = self._sifter, self._door
         data = sifter.begin(data)
         room = max(0, door.room())
-        if not sifter.has_to_sift() and (
-            len(data) < (room + 1) * LEAST_CALL_BYTES or not sifter.can_sift()
-        ):
+        if not sifter.has_to_sift() and (room > _PLENTY or not sifter.can_sift()):
             return data, b""
         sifted = sifter.sift(data, room, self._gates.refusal(door.refusal()))
         if sifted.expected:

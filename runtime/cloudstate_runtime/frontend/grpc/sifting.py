@@ -21,12 +21,9 @@ from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.prepared import literal_block
 from cloudstate_runtime.frontend.grpc.status import RESPONSE_HEADERS, trailers
 
-__all__ = ["LEAST_CALL_BYTES", "Sifted", "Sifter"]
+__all__ = ["Sifted", "Sifter"]
 
 Headers = list[tuple[bytes, bytes]]
-
-#: No headers of a call are shorter: a frame, and its method, scheme, path and type in a byte each.
-LEAST_CALL_BYTES = 9 + 4
 
 _FRAME_HEAD_BYTES = 9
 _DATA, _HEADERS, _RST_STREAM = 0x0, 0x1, 0x3
