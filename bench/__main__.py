@@ -21,6 +21,7 @@ MODULES = (
     "kv",
     "actions",
     "effects",
+    "crdt_types",
     "start",
 )
 

@@ -10,7 +10,7 @@ The whole tree, however deep, has one context. A value inside a map is a branch 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from cloudstate_crdt.causal import CausalContext, Dot
 from cloudstate_crdt.errors import DotReused
@@ -86,15 +86,13 @@ class DotStore:
     # --- Changes; each returns its delta ---------------------------------------------
 
     def write(
-        self, replica: Replica, path: Path, part: Lattice | None, instead_of: Iterable[Dot] = ()
+        self, replica: Replica, path: Path, part: Lattice | None, instead_of: Collection[Dot] = ()
     ) -> DotStore:
-        """Put a leaf under a new dot, in place of others; return the delta, which owns `part`."""
+        """Put a leaf under a new dot, in place of live ones; return the delta, which owns it."""
         dot = self.context.next_dot(replica)
-        delta = DotStore(self.types)
+        delta = self.drop(instead_of)
         delta.insert(dot, path, part)
-        for replaced in instead_of:
-            delta.context.add(replaced)
-        self.join(delta)
+        self.insert(dot, path, None if part is None else part.copy())
         return delta
 
     def grow(self, dot: Dot, part: Lattice) -> DotStore:
@@ -104,11 +102,12 @@ class DotStore:
         self.join(delta)
         return delta
 
-    def drop(self, dots: Iterable[Dot]) -> DotStore:
-        """Remove leaves; return the delta."""
+    def drop(self, dots: Collection[Dot]) -> DotStore:
+        """Remove the leaves of live dots; return the delta."""
         delta = DotStore(self.types)
-        delta.context = CausalContext(dots)
-        self.join(delta)
+        for dot in dots:
+            delta.context.add(dot)
+            self._remove(dot)
         return delta
 
     def adopt(self, replica: Replica, departed: Collection[str]) -> DotStore:
@@ -152,10 +151,11 @@ class DotStore:
 
     def _removed_by(self, other: DotStore) -> list[Dot]:
         """Our live dots that the other has seen and holds no longer."""
-        if not self.paths:
+        seen = other.context.count()
+        if not self.paths or seen == len(other.paths):
             return []
         # A delta has seen a few dots, a whole state millions: look at whichever are fewer.
-        if other.context.count() <= len(self.paths):
+        if seen <= len(self.paths):
             return [dot for dot in other.context if dot in self.paths and dot not in other.paths]
         return [dot for dot in self.paths if dot in other.context and dot not in other.paths]
 

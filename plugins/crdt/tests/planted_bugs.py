@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import kinds_of_values as kinds
@@ -136,9 +136,8 @@ def _removes_the_unseen(_):
 
 
 def _removes_all_it_knows(right):
-    def drop(self: DotStore, dots: Iterable) -> DotStore:
-        dots = list(dots)
-        return right(self, [*dots, *self.context] if dots else dots)
+    def drop(self: DotStore, dots: Collection) -> DotStore:
+        return right(self, list(self.paths) if dots else dots)
 
     return drop
 
@@ -290,7 +289,7 @@ BUGS = (
         "what arrives is shared",
         _with_one_part(replaced(DotStore, "join", _shares_parts)),
         ORMap,
-        _maps,
+        lambda: kinds.ormap({GCounter: kinds.gcounter()}),
     ),
     Bug(
         "a removal leaves a part of the value",

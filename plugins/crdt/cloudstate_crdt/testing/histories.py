@@ -76,6 +76,7 @@ class History(Generic[LatticeT]):
         deltas: All deltas, in the order in which they came to be.
         moments: The state of whichever replica something happened to, after each step.
         changes: For each change the state before it, its delta, and the state after it.
+        last_moments: The state of each replica, by position, after the last that happened to it.
         handed_out: Each delta itself, not a copy, with the bytes it had when it came to be.
     """
 
@@ -86,10 +87,12 @@ class History(Generic[LatticeT]):
         self.deltas: list[LatticeT] = []
         self.moments: list[LatticeT] = []
         self.changes: list[tuple[LatticeT, LatticeT, LatticeT]] = []
+        self.last_moments: dict[int, LatticeT] = {}
         self.handed_out: list[tuple[LatticeT, bytes]] = []
         for step in taken:
             self._take(step)
             self.moments.append(self.replicas[step.node].copy())
+            self.last_moments[step.node] = self.moments[-1]
 
     def _take(self, step: Step[LatticeT]) -> None:
         state = self.replicas[step.node]

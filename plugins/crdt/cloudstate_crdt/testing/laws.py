@@ -108,6 +108,18 @@ class LatticeLaws(ABC, Generic[LatticeT]):
 
         self._examine(law)
 
+    def test_what_happens_to_one_replica_happens_to_no_other(self) -> None:
+        def law(history: History[LatticeT], _: Random) -> None:
+            for node, state in history.last_moments.items():
+                assert history.replicas[node] == state
+            for before, delta, _after in history.changes:
+                one, other = before.copy(), self.bottom()
+                other.join(one)
+                one.join(delta)
+                assert other == before
+
+        self._examine(law)
+
     def test_a_copy_lives_by_itself(self) -> None:
         def law(history: History[LatticeT], chance: Random) -> None:
             state, other = chance.choices(history.everything(), k=2)

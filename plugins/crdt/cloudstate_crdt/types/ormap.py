@@ -19,7 +19,7 @@ __all__ = ["MAX_PARTS", "ORMap"]
 
 #: How many parts one replica's changes of one value are kept in. More parts let more changes
 #: survive a removal that has not seen them, and cost memory.
-MAX_PARTS = 8
+MAX_PARTS = 4
 
 LatticeT = TypeVar("LatticeT", bound=Lattice)
 
@@ -57,7 +57,10 @@ class ORMap(DottedLattice):
         segment = self._segment(key)
         if segment is None:
             return None
-        return self._value(self._at(segment), self._store.types.named(segment.type_name))
+        path, type_ = self._at(segment), self._store.types.named(segment.type_name)
+        if issubclass(type_, DottedLattice):
+            return type_(self._store, path)
+        return self._whole(type_, self._parts(path, type_))
 
     def type_of(self, key: Any) -> type[Lattice] | None:
         """Return the type of the value under a key; None if there is none."""
@@ -154,11 +157,9 @@ class ORMap(DottedLattice):
 
     # --- Values ----------------------------------------------------------------------
 
-    def _value(self, path: Path, type_: type[LatticeT]) -> LatticeT:
-        if issubclass(type_, DottedLattice):
-            return type_(self._store, path)
+    def _whole(self, type_: type[LatticeT], parts: dict[Dot, LatticeT]) -> LatticeT:
         value = type_.bottom(self._store.types)
-        for part in self._parts(path, type_).values():
+        for part in parts.values():
             value.join(part)
         return value
 
@@ -192,7 +193,7 @@ class ORMap(DottedLattice):
         dot = self._store.context.next_dot(replica) if begins else max(own)
         # Each part is written by a replica of its own, so that types which count per replica do
         # not count into a part what stands in another.
-        part = change(self._value(path, type_), replica._replace(strand=dot.sequence))
+        part = change(self._whole(type_, parts), replica._replace(strand=dot.sequence))
         if part.is_bottom():
             return DotStore(self._store.types)
         if not begins:
