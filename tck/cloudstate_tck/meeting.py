@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from cloudstate.entity_pb2 import EntitySpec
+from cloudstate.value_entity_pb2 import ValueEntityStreamIn
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_tck.examination import Conditions, Examination
 from cloudstate_tck.function_client import FunctionClient, proxy_info
 from cloudstate_tck.hostile_scripts import open_session
+from cloudstate_tck.hostile_values import open_value_session
 from cloudstate_tck.interceptor import intercepting
 from cloudstate_tck.proxy_client import ProxyClient
 from cloudstate_tck.recorded_function import RecordedFunction
 from cloudstate_tck.recorder import Recorder
-from cloudstate_tck.scripted.function import ScriptedFunction
+from cloudstate_tck.scripted.function import ScriptedFunction, Session, StreamIn, model_spec
+from cloudstate_tck.scripted.value_session import value_spec
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -146,7 +152,9 @@ async def examining_hostile_proxy(
     async with AsyncExitStack() as stack:
         late_s = conditions.relay_timeout_s * LATE_FACTOR
         hostile = await stack.enter_async_context(
-            ScriptedFunction(partial(open_session, late_s), listen=listen)
+            ScriptedFunction(
+                partial(_open_hostile, late_s), listen=listen, spec=hostile_spec(conditions.kinds)
+            )
         )
         examination = Examination(conditions, hostile.spec, hostile=hostile)
         proxy = await stack.enter_async_context(start_proxy(hostile.address))
@@ -154,6 +162,28 @@ async def examining_hostile_proxy(
         # A proxy that has served before may not have noticed yet that somebody is there again.
         await _wait(hostile.discovered, _discovery_pause_s(conditions))
         yield examination
+
+
+def hostile_spec(kinds: Collection[str]) -> EntitySpec:
+    """Return what the hostile user function announces: the model entities of these kinds."""
+    specs = [make() for kind, make in _HOSTILE_SPECS.items() if kind in kinds]
+    files, spec = FileDescriptorSet(), EntitySpec()
+    for each in specs:
+        known = {file.name for file in files.file}
+        found = FileDescriptorSet.FromString(each.proto).file
+        files.file.extend(file for file in found if file.name not in known)
+        spec.MergeFrom(each)
+    spec.proto = files.SerializeToString()
+    return spec
+
+
+_HOSTILE_SPECS = {"eventsourced": model_spec, "kv": value_spec}
+
+
+def _open_hostile(late_s: float, message: StreamIn) -> Session:
+    if isinstance(message, ValueEntityStreamIn):
+        return open_value_session(late_s, message)
+    return open_session(late_s, message)
 
 
 async def _meet_intercepted(
