@@ -21,8 +21,8 @@ _MAX_DEPTH = 3
 def example_request(entity: DeployedEntity, address: str) -> str:
     """Return a shell command that calls one of the entity's methods.
 
-    A method that does not stream and takes more than the entity's key is preferred, because it
-    shows more.
+    A method that does not stream, has an HTTP path of its own and takes more than the entity's key
+    is preferred, because it shows more.
 
     Args:
         entity: A service with at least one method.
@@ -42,11 +42,14 @@ def example_request(entity: DeployedEntity, address: str) -> str:
     return f"{command} -H 'content-type: application/json' -d '{text}'"
 
 
-def _shows(method: DeployedMethod) -> tuple[int, int]:
-    """Return how good an example a method is: one that does not stream is better than any other."""
+def _shows(method: DeployedMethod) -> tuple[int, bool, int]:
+    """Return how good an example a method is: one that does not stream is better than any other.
+
+    After that comes one with a path of its own: those without are often for other services only.
+    """
     # A client that streams may send one message, and nothing else.
     streams = method.client_streaming + method.server_streaming
-    return -streams, len(method.input_class.DESCRIPTOR.fields)
+    return -streams, method.http is not None, len(method.input_class.DESCRIPTOR.fields)
 
 
 def _binding(
