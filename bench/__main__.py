@@ -21,6 +21,7 @@ MODULES = (
     "kv",
     "actions",
     "effects",
+    "overload",
     "crdt_types",
     "start",
 )
