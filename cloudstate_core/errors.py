@@ -28,6 +28,7 @@
         * StaleEpoch               this process no longer owns the entity; nothing was written
         * StoreUnavailable         the outcome is unknown: read before trying again
         * CorruptState             what was read is not what was written
+    * TransportUnavailable         nobody yet: the other nodes cannot be reached
     * Stopping                     the caller: this process is draining, try another or later
 
 A failure that a user function *answers* is an answer, not an error; it appears here only where
@@ -66,6 +67,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "StoreUnusable",
+    "TransportUnavailable",
     "UnknownService",
     "UserFunctionError",
     "UserFunctionUnavailable",
@@ -305,6 +307,13 @@ class CorruptState(StoreError):
     """What was read is not what was written. Nothing was handed out."""
 
     status = Status.DATA_LOSS
+
+
+class TransportUnavailable(CloudstateError):
+    """The way to the other nodes cannot be opened."""
+
+    status = Status.UNAVAILABLE
+    retryable = True
 
 
 class Stopping(CloudstateError):

@@ -11,19 +11,25 @@ from small_scope import DEEP_MAP, MAP, ORSET
 
 def finder(bug: Bug) -> str | None:
     """The name of the first law or family of histories that shows the bug."""
+    for scope in bug.scopes:
+        _, found = scope.differences(length=3)
+        if found:
+            return f"histories of {scope.name}"
+    # Most bugs show at once, in one law or another; the rare ones are worth a longer look.
+    return broken_law(bug, at_most=100) or broken_law(bug, at_most=2_000)
+
+
+def broken_law(bug: Bug, at_most: int) -> str | None:
+    """The name of the first law that shows the bug within so many examples."""
 
     class Suite(kinds.Laws):
         __test__ = True
         type_ = bug.type_
         mutations = staticmethod(bug.mutations)
-        examples = 100
+        examples = at_most
         phases = (Phase.generate,)
 
     suite = Suite()
-    for scope in bug.scopes:
-        _, found = scope.differences(length=3)
-        if found:
-            return f"histories of {scope.name}"
     for law in sorted(name for name in dir(suite) if name.startswith("test_")):
         try:
             getattr(suite, law)()

@@ -261,6 +261,10 @@ async def test_a_streaming_client_without_an_answer_is_told_why(
     open_door: Any, things: Any, channel_to: Any, outcomes: Any, code: Any, text: str
 ) -> None:
     async def answers(request: Request) -> AsyncGenerator[Outcome, None]:
+        # A client of this library that is answered while it still sends may say so instead.
+        assert request.messages is not None
+        async for _ in request.messages:
+            pass
         for outcome in outcomes:
             yield outcome
 

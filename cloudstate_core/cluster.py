@@ -1,0 +1,77 @@
+"""The nodes that serve together, as a kind sees them.
+
+A node has a name, which its operator gives it, and an epoch: which of its lives it is in. A node
+that keeps its store keeps its epoch over restarts. One that has lost its store, or that was expelled
+while it was away, takes a greater one: whatever it sends counts as another writer's, and what was on
+its way from its earlier life is refused.
+
+Members are those that have joined and were not expelled, reachable or not. A majority is one of the
+members, so that two halves of a cluster that cannot see each other never both have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from cloudstate_core.transport import Transport
+from cloudstate_core.value import value
+
+__all__ = ["Cluster", "Members", "NodeIdentity"]
+
+
+@value
+class NodeIdentity:
+    """One node in one of its lives.
+
+    Attributes:
+        name: As its operator gave it.
+        epoch: Which life; a greater one is a later one.
+    """
+
+    name: str
+    epoch: int
+
+
+@value
+class Members:
+    """Who belongs together, at one moment, as this node knows it.
+
+    Attributes:
+        epochs: The members' epochs by name, this node's own among them.
+        reachable: Names of those that were heard of lately, this node's own among them.
+        expelled: Nodes that were members, by name, with the last epoch that was expelled. What they
+            sent in it or before is refused.
+    """
+
+    epochs: Mapping[str, int]
+    reachable: frozenset[str]
+    expelled: Mapping[str, int]
+
+    @property
+    def majority(self) -> int:
+        """How many members are more than half of them."""
+        return len(self.epochs) // 2 + 1
+
+
+class Cluster(Protocol):
+    """The cluster, from one of its nodes.
+
+    Attributes:
+        node: This node. Its epoch does not change while the process runs: a node that learns that
+            it was expelled stops serving, and joins anew when it is started again.
+        transport: The way to the others.
+    """
+
+    node: NodeIdentity
+    transport: Transport
+
+    @property
+    def members(self) -> Members:
+        """Who belongs together now."""
+        ...
+
+    def on_change(self, changed: Callable[[Members], None]) -> AbstractContextManager[None]:
+        """Call `changed` with the new members after each change, while the context is open."""
+        ...

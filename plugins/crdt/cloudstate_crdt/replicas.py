@@ -1,0 +1,85 @@
+"""The seam between what serves entities and what replicates them.
+
+`Replicas` are this node's own copies, in its store. `Dissemination` brings each change to the other
+nodes' copies and theirs to ours. Either side can be replaced by a fake of the other.
+
+A change is made in this order: it is joined into the copy in memory, the copy is stored, and only
+then is the change given to `Dissemination`. So nothing that another node has ever seen of this one
+can be forgotten here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from typing import Protocol
+
+from cloudstate_crdt.lattice import Lattice
+
+__all__ = ["DELETED", "Change", "Consistency", "Deleted", "Dissemination", "Replicas"]
+
+
+class Deleted:
+    """What stands in the place of a state that was deleted: it wins over every state, for ever."""
+
+    def __repr__(self) -> str:
+        return "<deleted>"
+
+
+DELETED = Deleted()
+
+#: A state, a delta of one, or that there is to be none any more.
+Change = Lattice | Deleted
+
+
+class Consistency:
+    """How many copies must have a change, stored, before its command is answered."""
+
+    LOCAL = "local"
+    MAJORITY = "majority"
+    ALL = "all"
+
+
+class Replicas(Protocol):
+    """This node's copies of the entities of one service; what replication works on."""
+
+    async def join(self, entity_id: str, change: Change) -> bool:
+        """Take in what another node sends.
+
+        When this returns, the copy has it, in the store too, and whoever serves the entity has been
+        told. Joins of one entity that come meanwhile may be stored together.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            StateRefused: The change cannot belong to the entity; the copy is as it was.
+            StoreError: It is not known to be stored.
+        """
+        ...
+
+    async def state(self, entity_id: str) -> Change | None:
+        """Return the stored copy; None if there is none. It is the caller's to keep."""
+        ...
+
+    def digests(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Go through all copies: entity id and a digest that is equal for equal copies."""
+        ...
+
+
+class Dissemination(Protocol):
+    """What serving asks of replication."""
+
+    @property
+    def members(self) -> Collection[str]:
+        """Names of the nodes whose votes count, this one's among them."""
+        ...
+
+    async def changed(self, entity_id: str, delta: Change, consistency: str) -> None:
+        """Bring a change of this node, which is stored, to the others.
+
+        Returns at once for `Consistency.LOCAL`, else when as many members have stored it.
+
+        Raises:
+            TooFewReplicas: They did not in time. The change stays here and still spreads.
+        """
+        ...
