@@ -10,6 +10,7 @@ from cloudstate_crdt.errors import (
     StaleReplica,
     StateRefused,
     StateTooLarge,
+    TooFewReplicas,
     UnknownType,
     WrongType,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "StaleReplica",
     "StateRefused",
     "StateTooLarge",
+    "TooFewReplicas",
     "Types",
     "UnknownType",
     "Vote",

@@ -8,6 +8,10 @@
     * WrongType           the state is one of another type
     * DotReused           one node gave two changes the same number
     * StaleReplica        a node that has come back since speaks from its earlier life
+
+And why a change that was made is not answered as one:
+
+* TooFewReplicas            it is stored here; not enough other nodes said in time that they have it
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ __all__ = [
     "StaleReplica",
     "StateRefused",
     "StateTooLarge",
+    "TooFewReplicas",
     "UnknownType",
     "WrongType",
 ]
@@ -68,3 +73,26 @@ class StaleReplica(StateRefused):
     """A node speaks from a life before its present one. Nothing was changed."""
 
     status = Status.FAILED_PRECONDITION
+
+
+class TooFewReplicas(CloudstateError):
+    """Not enough members have said in time that they have stored a change.
+
+    The change is stored on this node and spreads further; it may be stored elsewhere too.
+
+    Attributes:
+        stored: How many members are known to have stored it, this one among them.
+        needed: How many should have.
+    """
+
+    status = Status.UNAVAILABLE
+    # A change made again is another change: a counter would count twice.
+    retryable = False
+
+    def __init__(self, stored: int, needed: int, why: str) -> None:
+        self.stored = stored
+        self.needed = needed
+        super().__init__(
+            f"expected the change to be stored by {needed} nodes, found {stored}: {why};"
+            " the change is kept on this node and still spreads"
+        )

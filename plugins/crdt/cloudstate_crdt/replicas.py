@@ -11,11 +11,20 @@ can be forgotten here.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
+from hashlib import blake2b
 from typing import Protocol
 
 from cloudstate_crdt.lattice import Lattice
 
-__all__ = ["DELETED", "Change", "Consistency", "Deleted", "Dissemination", "Replicas"]
+__all__ = [
+    "DELETED",
+    "Change",
+    "Consistency",
+    "Deleted",
+    "Dissemination",
+    "Replicas",
+    "digest_of",
+]
 
 
 class Deleted:
@@ -29,6 +38,13 @@ DELETED = Deleted()
 
 #: A state, a delta of one, or that there is to be none any more.
 Change = Lattice | Deleted
+
+_DIGEST_OF_DELETED = blake2b(b"deleted", digest_size=16).digest()
+
+
+def digest_of(copy: Change) -> bytes:
+    """Return 16 bytes that are equal for equal copies of an entity, deleted ones included."""
+    return _DIGEST_OF_DELETED if isinstance(copy, Deleted) else copy.digest()
 
 
 class Consistency:
@@ -62,7 +78,7 @@ class Replicas(Protocol):
         ...
 
     def digests(self) -> AsyncIterator[tuple[str, bytes]]:
-        """Go through all copies: entity id and a digest that is equal for equal copies."""
+        """Go through all copies, the deleted ones too: entity id and what `digest_of` says."""
         ...
 
 
