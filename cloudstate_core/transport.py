@@ -24,7 +24,7 @@ Receive = Callable[[str, bytes], None]
 class Transport(ABC):
     """One node's way to the others.
 
-    Topics are names such as `crdt/carts`: letters, digits and `. _ - /`, at most 200 characters.
+    Topics are names such as `deltas/carts`: letters, digits and `. _ - /`, at most 200 characters.
 
     Attributes:
         node: The name of this node, unique among all that are connected.
@@ -73,7 +73,7 @@ class TransportBackend(ABC):
     """A way to connect nodes, as a plugin offers it.
 
     Attributes:
-        scheme: What an address begins with, such as `nats` in `nats://host:4222`; unique in the
+        scheme: What an address begins with, as `http` in `http://host`; unique in the
             process.
         settings_type: A frozen dataclass with a default for every field; its values come from the
             settings section named like the scheme.

@@ -62,7 +62,7 @@ class Order:
     hostile: bool
 
 
-@click.command("tck", short_help="examine a user function or a proxy against the protocol")
+@click.command("tck")
 @click.option("--function", "function", metavar="HOST:PORT", default="", help="User function.")
 @click.option("--proxy", metavar="HOST:PORT", default="", help="Front end of a proxy.")
 @click.option(
