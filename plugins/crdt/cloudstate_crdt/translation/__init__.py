@@ -1,0 +1,1 @@
+"""Between replicated states and what the protocol says of them, in both directions; pure."""
