@@ -1,9 +1,9 @@
 """The nodes that serve together, as a kind sees them.
 
 A node has a name, which its operator gives it, and an epoch: which of its lives it is in. A node
-that keeps its store keeps its epoch over restarts. One that has lost its store, or that was expelled
-while it was away, takes a greater one: whatever it sends counts as another writer's, and what was on
-its way from its earlier life is refused.
+that keeps its store keeps its epoch over restarts. One that has lost its store, or that was
+expelled while it was away, takes a greater one: whatever it sends counts as another writer's, and
+what was on its way from its earlier life is refused.
 
 Members are those that have joined and were not expelled, reachable or not. A majority is one of the
 members, so that two halves of a cluster that cannot see each other never both have one.

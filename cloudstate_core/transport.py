@@ -16,8 +16,8 @@ from cloudstate_core.clock import Clock
 
 __all__ = ["Receive", "Transport", "TransportBackend"]
 
-#: Takes the name of the node that sent a message, and the message. Called on the event loop, for one
-#: message after another; must not wait, and what it raises is logged and changes nothing.
+#: Takes the name of the node that sent a message, and the message. Called on the event loop, for
+#: one message after another; must not wait, and what it raises is logged and changes nothing.
 Receive = Callable[[str, bytes], None]
 
 
