@@ -45,8 +45,16 @@ from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.links import FunctionLink, ProtocolMethod
 from cloudstate_core.store import EntityKey, StateStore, Write
+from cloudstate_core.value import value
 
-__all__ = ["Engine", "EntityKind", "RuntimeHost", "VersionedEngine", "version_of"]
+__all__ = [
+    "Engine",
+    "EntityKind",
+    "EntityLimits",
+    "RuntimeHost",
+    "VersionedEngine",
+    "version_of",
+]
 
 
 class Engine(Protocol):
@@ -106,6 +114,23 @@ def version_of(engine: Engine) -> int | None:
     """Return the version of an open engine's entity; None if its kind has no versions."""
     version: int | None = getattr(engine, "version", None)
     return version
+
+
+@value
+class EntityLimits:
+    """What the entities of one service may take, by the runtime's settings.
+
+    Attributes:
+        passivation_timeout_s: Idle time after which an entity leaves memory, in seconds.
+        max_waiting_commands: How many commands may wait at one entity.
+        max_active_entities: How many entities may be in memory.
+        passes_metadata: Whether commands carry the headers of their clients.
+    """
+
+    passivation_timeout_s: float
+    max_waiting_commands: int
+    max_active_entities: int
+    passes_metadata: bool
 
 
 class RuntimeHost(Protocol):
@@ -177,6 +202,25 @@ class RuntimeHost(Protocol):
 
         Raises:
             StoreError: As `StateStore.commit` says.
+        """
+        ...
+
+    def limits(self, entity: DeployedEntity) -> EntityLimits:
+        """Return what a kind that does without `region` must keep to by itself."""
+        ...
+
+    async def recalled(self, request: Request, key: EntityKey) -> Outcome | None:
+        """Return what came of a command before, under the name that its caller gave it.
+
+        `region` asks this before each command. Whoever does without it asks when no command of the
+        same name runs at the entity.
+
+        Returns:
+            The outcome that `commit` remembered; None if the command is new, or has no name.
+
+        Raises:
+            KeyReused: It was another command.
+            StoreError: Nobody can tell now.
         """
         ...
 

@@ -137,7 +137,7 @@ ProtocolMethod = ConversationMethod | CallMethod
 class EntityStream(ABC, Generic[In, Out]):
     """The runtime's end of one bidirectional stream to a user function.
 
-    Not for use by two tasks at once.
+    One task may send while another one receives; it is not for more tasks than that.
     """
 
     @abstractmethod

@@ -63,6 +63,7 @@ class LocalStream(EntityStream[In, Out]):
             await each_bounded(map(self._send, messages), self._clock, self._send_timeout_s)
         except TimeoutError:
             self._broken = f"the user function takes no message for {self._send_timeout_s:g} s"
+            self._wake()
             raise self._terminated() from None
 
     async def receive(self) -> Out:
@@ -110,6 +111,10 @@ class LocalStream(EntityStream[In, Out]):
             self._broken = f"{type(error).__name__}: {error}"
             log.exception("user_function_raised")
             raise self._terminated() from error
+        finally:
+            # Somebody may wait for an answer while another sends.
+            if self._has_ended():
+                self._wake()
 
     def _has_ended(self) -> bool:
         return bool(self._broken) or self._closed or self.conversation.ended

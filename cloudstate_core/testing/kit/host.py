@@ -15,7 +15,7 @@ from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.host.local_link import LocalLink, LocalStream
 from cloudstate_core.instrument import Instrument
-from cloudstate_core.kind import Engine
+from cloudstate_core.kind import Engine, EntityLimits
 from cloudstate_core.links import Conversation, FunctionLink, Rpc
 from cloudstate_core.store import SLICES, Commit, EntityKey, StateStore, Write
 from cloudstate_core.testing.kit.region import KitRegion
@@ -29,6 +29,9 @@ log = structlog.get_logger()
 
 #: How long a handler may take, in seconds of the kit's clock. It is the runtime's default.
 _RELAY_TIMEOUT_S = 60.0
+
+#: How much may wait, and how many entities there may be: more than any test has.
+_NO_LIMIT = 1_000_000
 
 
 class WatchedLink(LocalLink):
@@ -93,6 +96,17 @@ class KitHost:
         if writes:
             await self.store.commit(Commit(key, self.epoch, tuple(writes)))
         return outcome
+
+    def limits(self, entity: DeployedEntity) -> EntityLimits:
+        return EntityLimits(
+            passivation_timeout_s=entity.passivation_timeout_s or self._passivation_timeout_s,
+            max_waiting_commands=_NO_LIMIT,
+            max_active_entities=_NO_LIMIT,
+            passes_metadata=False,
+        )
+
+    async def recalled(self, request: Request, key: EntityKey) -> Outcome | None:
+        return None
 
     def report(self, message: str) -> None:
         log.error("reported_to_user_function", message=message)

@@ -10,9 +10,10 @@ from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
-from cloudstate_core.kind import Engine
+from cloudstate_core.kind import Engine, EntityLimits
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.store import EntityKey, StateStore, Write
+from cloudstate_runtime.activation.conditions import Recall
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
 from cloudstate_runtime.activation.stateless import StatelessService, open_stateless_service
@@ -56,6 +57,7 @@ class KindHost:
         self, entity: DeployedEntity, start: Callable[[str], Engine]
     ) -> AbstractAsyncContextManager[CommandHandler]:
         """Return the home of all live entities of one service."""
+        limits = self.limits(entity)
         region = Region(
             entity,
             start,
@@ -63,10 +65,10 @@ class KindHost:
             self.store,
             self.clock,
             self.instrument,
-            passes_metadata=self.settings.passes_command_metadata(entity.service_name),
-            passivation_timeout_s=self.settings.passivation_timeout_s,
-            max_waiting_commands=self.settings.max_waiting_commands,
-            max_active_entities=self.settings.max_active_entities,
+            passes_metadata=limits.passes_metadata,
+            passivation_timeout_s=limits.passivation_timeout_s,
+            max_waiting_commands=limits.max_waiting_commands,
+            max_active_entities=limits.max_active_entities,
         )
         return open_region(region, self.grace)
 
@@ -82,6 +84,20 @@ class KindHost:
     ) -> Outcome:
         """Make everything that one command changes durable, in one commit, or nothing."""
         return await self.committer.commit(request, key, writes, outcome)
+
+    def limits(self, entity: DeployedEntity) -> EntityLimits:
+        """Return what the entities of a service may take."""
+        settings = self.settings
+        return EntityLimits(
+            passivation_timeout_s=entity.passivation_timeout_s or settings.passivation_timeout_s,
+            max_waiting_commands=settings.max_waiting_commands,
+            max_active_entities=settings.max_active_entities,
+            passes_metadata=settings.passes_command_metadata(entity.service_name),
+        )
+
+    async def recalled(self, request: Request, key: EntityKey) -> Outcome | None:
+        """Return what came of a command before, under the name that its caller gave it."""
+        return await Recall(self.store, key.persistence_id).outcome(key.entity_id, request)
 
     def report(self, message: str) -> None:
         """Tell the user function's author what is wrong, without waiting."""

@@ -236,6 +236,35 @@ async def test_closing_wakes_who_waits_for_a_message(link: LocalLink) -> None:
         await receiving
 
 
+async def ends(talk: Talk, message: StringValue) -> None:
+    talk.ended = True
+
+
+async def raises(talk: Talk, message: StringValue) -> None:
+    raise ValueError("no")
+
+
+async def takes_nothing(talk: Talk, message: StringValue) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("handle", [ends, raises, takes_nothing])
+async def test_who_waits_for_a_message_is_woken_when_none_can_come_any_more(
+    link: LocalLink, function: Function, clock: ManualClock, handle: Handle
+) -> None:
+    function.handle = handle
+    async with opened(link) as stream:
+        receiving = asyncio.create_task(stream.receive())
+        await settled()
+        sending = asyncio.create_task(stream.send(text("a")))
+        await clock.advance(8)
+
+        with pytest.raises(UserFunctionUnavailable, match=TERMINATION):
+            await receiving
+        await asyncio.wait([sending])
+        assert (sending.exception() is None) == (handle is ends)
+
+
 async def test_closing_is_done_once_and_a_function_that_raises_meanwhile_is_logged(
     link: LocalLink, function: Function, logged: list[dict[str, object]]
 ) -> None:
