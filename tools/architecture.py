@@ -69,6 +69,7 @@ PURE_FILES = {
     "session.py",
     "wire.py",
 }
+PURE_FOLDERS = {"types", "replication"}
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "sched", "selectors", "signal", "threading"),
     *("http", "socket", "ssl", "urllib.request", "grpc", "grpc_health", "grpc_reflection"),
@@ -83,7 +84,7 @@ CLOCK_READS = {"now", "today", "utcnow"}
 def is_pure_by_name(source: Source) -> bool:
     """Whether the file's name promises that it does no I/O and reads no clock."""
     path = source.path
-    return not source.is_test and (path.name in PURE_FILES or path.parent.name == "types")
+    return not source.is_test and (path.name in PURE_FILES or path.parent.name in PURE_FOLDERS)
 
 
 def impurities(source: Source) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Bringing the changes of each node to all others."""

@@ -1,0 +1,185 @@
+"""What happens to a simulated cluster: a schedule for each seed."""
+
+from __future__ import annotations
+
+from random import Random
+
+from simulated_cluster import Broken, Cluster, Network, Node
+
+from cloudstate_crdt.replicas import Consistency
+from cloudstate_crdt.replication.limits import Limits
+
+ENTITIES = [f"e{number}" for number in range(9)]
+CONSISTENCIES = [Consistency.LOCAL] * 4 + [Consistency.MAJORITY] * 2 + [Consistency.ALL]
+
+#: How long nodes have to converge after everything is well again.
+CONVERGED_WITHIN_S = 15.0
+
+
+class Schedule:
+    """One run: changes and faults for a while, then none, then everything must be equal."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        random = self._random = Random(seed)
+        #: Every third cluster has to do without comparisons, and has no fault that needs one.
+        self._by_deltas_only = seed % 3 == 0
+        network = Network(
+            loss=random.choice([0.0, 0.05, 0.2]),
+            duplication=random.choice([0.0, 0.1]),
+            max_delay_s=random.choice([0.005, 0.05, 0.1]),
+            without_comparison=self._by_deltas_only,
+        )
+        is_forgetful = not self._by_deltas_only and seed % 2 == 0
+        self.cluster = Cluster(
+            seed,
+            random.choice([3, 3, 3, 4, 5]),
+            network,
+            limits=Limits(
+                consistency_timeout_s=1.0,
+                recent_changes=3 if is_forgetful else 10_000,
+                round_entities=random.choice([3, 1_000]),
+                round_bytes=random.choice([200, 4_000]),
+                max_state_bytes=100_000,
+            ),
+            max_message_bytes=random.choice([500, 4_000]),
+            store_failures=random.choice([0.0, 0.05]),
+        )
+        self.converged_after_s = 0.0
+
+    def run(self) -> None:
+        """Let it happen.
+
+        Raises:
+            Broken: A promise does not hold.
+        """
+        cluster, random = self.cluster, self._random
+        for node in cluster.nodes.values():
+            node.start()
+        for _ in range(random.randint(8, 24)):
+            for _ in range(random.randint(1, 4)):
+                self._change()
+            if random.random() < 0.35:
+                self._fault()
+            cluster.run(cluster.now_s + random.random() * 0.25)
+        self._heal()
+        self._converge()
+
+    def _change(self) -> None:
+        up = [node for node in self.cluster.nodes.values() if node.is_up]
+        if up:
+            delete = self._random.random() < (0.06 if self._by_deltas_only else 0.02)
+            consistency = self._random.choice(CONSISTENCIES)
+            self._random.choice(up).change(
+                self._random.choice(ENTITIES), consistency, delete=delete
+            )
+
+    # --- Faults ----------------------------------------------------------------------
+
+    def _fault(self) -> None:
+        faults = [self._cut, self._cut, self._isolate]
+        if self._by_deltas_only:
+            faults += [self._restart_when_quiet]
+        else:
+            faults += [self._restart, self._restart, self._lose_disk, self._expel]
+        self._random.choice(faults)()
+
+    def _node(self) -> Node:
+        return self._random.choice(list(self.cluster.nodes.values()))
+
+    def _cut(self) -> None:
+        """One way only."""
+        one, other = self._random.sample(sorted(self.cluster.nodes), 2)
+        self._cut_for_a_while({(one, other)})
+
+    def _isolate(self) -> None:
+        alone = self._node().name
+        others = [name for name in self.cluster.nodes if name != alone]
+        self._cut_for_a_while({(alone, each) for each in others} | {(e, alone) for e in others})
+
+    def _cut_for_a_while(self, pairs: set[tuple[str, str]]) -> None:
+        cluster = self.cluster
+        cluster.counts["partitions"] += 1
+        cluster.network.cut |= pairs
+        cluster.later(self._random.random(), lambda: cluster.network.cut.difference_update(pairs))
+
+    def _restart(self) -> None:
+        node = self._node()
+        if node.is_up:
+            self.cluster.counts["restarts"] += 1
+            node.stop()
+            self.cluster.later(self._random.random() * 0.5, lambda: node.is_up or node.start())
+
+    def _restart_when_quiet(self) -> None:
+        """Nothing is lost by it, so that no comparison is needed."""
+        cluster, network = self.cluster, self.cluster.network
+        loss, network.loss = network.loss, 0.0
+        network.cut.clear()
+        quiet_at_s = cluster.now_s + 4.0
+        while cluster.now_s < quiet_at_s and not cluster.has_converged:
+            cluster.run(cluster.now_s + 0.1)
+        network.loss = loss
+        if cluster.has_converged:
+            cluster.counts["restarts"] += 1
+            node = self._node()
+            node.stop()
+            node.start()
+
+    def _lose_disk(self) -> None:
+        node, nodes = self._node(), self.cluster.nodes.values()
+        lost = sum(each.lost_disk_s is not None for each in nodes)
+        # No more than a minority over all.
+        if node.is_up and node.lost_disk_s is None and lost < (len(nodes) - 1) // 2:
+            self.cluster.counts["disks lost"] += 1
+            node.lose_disk()
+            self._come_back_as_another(node)
+
+    def _expel(self) -> None:
+        node = self._node()
+        if node.is_up and len(self.cluster.members.epochs) == len(self.cluster.nodes):
+            self.cluster.counts["expelled"] += 1
+            self._come_back_as_another(node)
+
+    def _come_back_as_another(self, node: Node) -> None:
+        cluster = self.cluster
+        node.stop()
+        others = {n: e for n, e in cluster.members.epochs.items() if n != node.name}
+        cluster.change_members(others, {node.name: node.epoch})
+        node.epoch += 1
+
+        def comes_back() -> None:
+            cluster.change_members(cluster.members.epochs | {node.name: node.epoch}, {})
+            node.start()
+
+        cluster.later(self._random.random() * 0.8, comes_back)
+
+    # --- The end ---------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        cluster = self.cluster
+        # Who was to come back does.
+        cluster.run(cluster.now_s + 1.0)
+        cluster.network.cut.clear()
+        cluster.network.loss = cluster.network.duplication = cluster.store_failures = 0.0
+
+    def _converge(self) -> None:
+        cluster = self.cluster
+        healed_s = cluster.now_s
+        while not cluster.has_converged:
+            if cluster.now_s > healed_s + CONVERGED_WITHIN_S:
+                raise Broken("the nodes have not converged")
+            cluster.run(cluster.now_s + 0.1)
+        self.converged_after_s = cluster.now_s - healed_s
+        cluster.expect_nothing_lost()
+        if self.seed % 10 == 1:
+            self._expect_quiet()
+
+    def _expect_quiet(self) -> None:
+        """Nodes that are equal leave each other alone, but for saying so."""
+        cluster = self.cluster
+        cluster.run(cluster.now_s + 3.0)
+        noise = {"sent buckets", "sent changes", "sent states", "sent missing"}
+        before = sum(cluster.counts[each] for each in noise)
+        cluster.run(cluster.now_s + 3.0)
+        if sum(cluster.counts[each] for each in noise) != before:
+            raise Broken("the nodes are equal, and go on comparing or sending")
