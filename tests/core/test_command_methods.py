@@ -282,7 +282,9 @@ def test_every_method_needs_a_handler() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [entity_key_pb2.entity_key, legacy_entity_key_pb2.legacy_entity_key], ids=str
+    "key",
+    [entity_key_pb2.entity_key, legacy_entity_key_pb2.legacy_entity_key],
+    ids=["present", "legacy"],
 )
 def test_every_command_of_an_entity_needs_a_key(key: AnyType) -> None:
     file = FileDescriptorProto(name="k.proto", package="k", syntax="proto3")

@@ -242,7 +242,9 @@ def test_a_callable_is_bound_and_described_by_what_its_author_wrote(
 
 
 @pytest.mark.parametrize(
-    "function", [later, Basket().put_later, AsyncBasket(), functools.partial(later)], ids=str
+    "function",
+    [later, Basket().put_later, AsyncBasket(), functools.partial(later)],
+    ids=["function", "method", "object", "partial"],
 )
 def test_an_async_callable_is_known_for_one(function: Callable[..., object]) -> None:
     assert is_async(function)

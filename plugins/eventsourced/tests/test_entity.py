@@ -130,7 +130,6 @@ def with_more(more: str, entity_id: str) -> Notes:
         (AllLines, AllLines()),
         (lambda: None, None),
     ],
-    ids=str,
 )
 def test_the_initial_state_is_made_of_the_id_or_of_nothing(
     init: Callable[..., object], expected: object
