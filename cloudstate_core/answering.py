@@ -11,6 +11,7 @@ from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.command_methods import CommandMethod
 from cloudstate_core.context import CommandContext, CommandFailed
 from cloudstate_core.errors import AskFailed
+from cloudstate_core.handler_failure import failure_of
 
 __all__ = ["answer", "call_handler"]
 
@@ -58,7 +59,7 @@ async def call_handler(
         own: The values of the kind's own slots, in order.
 
     Raises:
-        Exception: Whatever the handler raises.
+        Exception: Whatever the handler raises; a `RuntimeError` for what would end the process.
     """
     handler = method.handler
     try:
@@ -83,3 +84,7 @@ async def call_handler(
             raise
         # Nobody cancelled this command; the handler let pass what became of a task of its own.
         raise RuntimeError(f"{handler.where}: raised CancelledError by itself") from error
+    except Exception:
+        raise
+    except BaseException as error:  # such as `SystemExit`
+        raise failure_of(error) from error

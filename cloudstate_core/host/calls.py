@@ -7,10 +7,9 @@ when the handler asks for it, and the handler runs on when what it gave has been
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from cloudstate_core.cancelling import was_cancelled
+from cloudstate_core.handler_failure import failure_of
 from cloudstate_core.links import CallMethod
 from cloudstate_core.one_message import OneMessage
 
@@ -37,18 +37,21 @@ _Serve = Callable[[Any, Context], Awaitable[bytes | None]]
 class Calls:
     """All calls of one server."""
 
-    def __init__(self, methods: Sequence[CallMethod], max_calls: int) -> None:
+    def __init__(
+        self, methods: Sequence[CallMethod], max_calls: int, error_ids: Iterator[int]
+    ) -> None:
         """Keep what to serve.
 
         Args:
             methods: The methods.
             max_calls: Calls above this number are refused.
+            error_ids: Numbers for the failures in the log, each of which it gives once.
         """
         self._methods = methods
         self._max_calls = max_calls
         self._running = 0
         self._draining = False
-        self._error_ids = count(1)
+        self._error_ids = error_ids
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return gRPC's handler for each path."""
@@ -182,8 +185,10 @@ async def _answers(
     finally:
         try:
             await answers.aclose()
-        except Exception:  # which changes nothing of what was answered
-            _log.exception("call_failed_while_closing", method=method.rpc.path)
+        except BaseException as error:  # which changes nothing of what was answered
+            _log.exception(
+                "call_failed_while_closing", method=method.rpc.path, exc_info=failure_of(error)
+            )
 
 
 class _Received(AsyncIterator[Any]):

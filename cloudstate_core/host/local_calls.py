@@ -16,6 +16,7 @@ from cloudstate_core.bounded import bounded
 from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import UserFunctionError
+from cloudstate_core.handler_failure import failure_of
 from cloudstate_core.links import CallMethod, ProtocolMethod, Rpc
 from cloudstate_core.one_message import OneMessage
 
@@ -87,8 +88,10 @@ class LocalCalls:
             await bounded(close(), self._clock, _CLOSE_TIMEOUT_S)
         except TimeoutError:
             log.warning("user_function_does_not_end_call", method=rpc.path)
-        except Exception:  # which changes nothing of what was answered
-            log.exception("user_function_raised_while_closing", method=rpc.path)
+        except BaseException as error:  # which changes nothing of what was answered
+            log.exception(
+                "user_function_raised_while_closing", method=rpc.path, exc_info=failure_of(error)
+            )
 
 
 async def _next(

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import grpc
@@ -80,10 +81,12 @@ async def open_server(function: UserFunction, settings: HostSettings) -> AsyncIt
         ConfigurationError: The address cannot be listened on. Nothing was opened.
     """
     methods = function.methods.values()
+    # One numbering, so that the id in a failure finds one line of the log.
+    most, error_ids = settings.max_streams, count(1)
     streams = EntityStreams(
-        [each for each in methods if isinstance(each, ConversationMethod)], settings.max_streams
+        [each for each in methods if isinstance(each, ConversationMethod)], most, error_ids
     )
-    calls = Calls([each for each in methods if isinstance(each, CallMethod)], settings.max_streams)
+    calls = Calls([each for each in methods if isinstance(each, CallMethod)], most, error_ids)
     server = aio.server(options=_options(settings))
     handlers = {**_discovery(function), **streams.handlers(), **calls.handlers()}
     server.add_generic_rpc_handlers((_ByPath(handlers),))

@@ -7,8 +7,7 @@ memory only, so a process can hold many thousands.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -48,18 +47,21 @@ class _Open:
 class EntityStreams:
     """All entity streams of one server."""
 
-    def __init__(self, methods: Sequence[ConversationMethod], max_streams: int) -> None:
+    def __init__(
+        self, methods: Sequence[ConversationMethod], max_streams: int, error_ids: Iterator[int]
+    ) -> None:
         """Keep what to serve.
 
         Args:
             methods: The methods.
             max_streams: Streams above this number are refused.
+            error_ids: Numbers for the failures in the log, each of which it gives once.
         """
         self._methods = methods
         self._max_streams = max_streams
         self._open: set[_Open] = set()
         self._draining = False
-        self._error_ids = count(1)
+        self._error_ids = error_ids
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return gRPC's handler for each path."""

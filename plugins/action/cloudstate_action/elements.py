@@ -6,11 +6,12 @@ The next one is asked for only when the one before was taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from types import CoroutineType
 from typing import Any
 
 from cloudstate_action.methods import ActionMethod
+from cloudstate_core.handler_failure import failure_of
 
 __all__ = ["elements_of"]
 
@@ -74,7 +75,7 @@ async def _in_threads(made: Iterable[Any]) -> AsyncGenerator[object, None]:
     step: asyncio.Future[Any] | None = None
     try:
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, iterator, _END))
+            step = asyncio.ensure_future(asyncio.to_thread(_following, iterator))
             # A thread cannot be stopped. Whoever leaves does not wait for it.
             if (each := await asyncio.shield(step)) is _END:
                 return
@@ -86,3 +87,13 @@ async def _in_threads(made: Iterable[Any]) -> AsyncGenerator[object, None]:
         else:
             # The generator is closed when the thread lets go of it.
             step.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+
+def _following(iterator: Iterator[Any]) -> object:
+    """Return the next one, `_END` after the last one; raise nothing that ends the loop."""
+    try:
+        return next(iterator, _END)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise failure_of(error) from error

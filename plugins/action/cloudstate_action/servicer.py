@@ -21,6 +21,7 @@ from cloudstate_core.anys import AnyError
 from cloudstate_core.caller import Caller
 from cloudstate_core.context import CommandFailed
 from cloudstate_core.errors import AskFailed
+from cloudstate_core.handler_failure import failure_of
 from cloudstate_core.links import CallMethod
 from cloudstate_core.metadata import Metadata
 
@@ -156,5 +157,7 @@ class _Call:
         except Exception:
             self._incoming.check()
             raise
+        except BaseException as error:  # such as `SystemExit`
+            raise failure_of(error) from error
         self._incoming.check()
         return response_to(self._method, answered, self.context)

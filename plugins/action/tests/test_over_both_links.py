@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import pytest
@@ -268,6 +269,63 @@ async def test_what_a_handler_raises_is_an_internal_error_and_reported(serving: 
         await until(lambda: len(served.link.reports) == 2)
         assert served.link.reports[0].startswith("station.Station.Say: the user function failed")
         assert await served.texts("Echo", "still there") == ["STILL THERE"]
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["in the loop", "in a thread"])
+async def test_a_handler_that_exits_ends_its_own_call_and_not_the_process(
+    serving: Serve, blocking: bool
+) -> None:
+    def say(asked: Word) -> Word:
+        sys.exit(3)
+
+    def spell(asked: Word) -> Iterator[Word]:
+        try:
+            yield asked
+            sys.exit(4)
+        finally:
+            if asked.text == "twice":
+                sys.exit(5)
+
+    action = station()
+    for name in ("Say", "Spell"):
+        action._methods._methods.pop(name)
+    action.unary_handler("Say", blocking=blocking)(say)
+    action.stream_out_handler("Spell", blocking=blocking)(spell)
+    async with serving(action) as served:
+        with pytest.raises(UserFunctionError, match=r"^the user function failed$"):
+            await served.call("Say", "a")
+        for text in ("once", "twice"):
+            with pytest.raises(UserFunctionError, match=r"^the user function failed$"):
+                await served.texts("Spell", text)
+            assert served.got == [text]
+        async with aclosing(served.stream("Spell", "twice")) as outcomes:
+            await anext(outcomes)  # and no more: the generator is closed
+        assert await served.texts("Echo", "still there") == ["STILL THERE"]
+
+
+async def test_asynchronous_handlers_that_exit_end_their_own_call(serving: Serve) -> None:
+    async def say(asked: Word) -> Word:
+        await asyncio.sleep(0)
+        sys.exit(3)
+
+    async def join(asked: AsyncIterator[Word]) -> Word:
+        async for _ in asked:
+            sys.exit(4)
+        raise AssertionError
+
+    async def echo(asked: AsyncIterator[Word]) -> AsyncIterator[Word]:
+        async for each in asked:
+            yield each
+            sys.exit(5)
+
+    async with serving(station(Say=say, Join=join, Echo=echo)) as served:
+        with pytest.raises(UserFunctionError, match=r"^the user function failed$"):
+            await served.call("Say", "a")
+        for command in ("Join", "Echo"):
+            with pytest.raises(UserFunctionError, match=r"^the user function failed$"):
+                await served.texts(command, "a", "b")
+        assert served.got == ["a"]
+        assert await served.texts("Spell", "ok") == ["o", "k"]
 
 
 async def test_a_reply_of_another_type_is_an_error_that_names_the_handler(

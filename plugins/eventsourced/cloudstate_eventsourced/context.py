@@ -78,7 +78,7 @@ class EventSourcedCommandContext(CommandContext):
         self.state = state
         self.events: list[Any] = []
         self._apply = apply
-        self._spoilt_by: Exception | None = None
+        self._spoilt_by: BaseException | None = None
 
     def emit(self, event: object) -> None:
         """Record that something happened, and apply it to the state at once.
@@ -98,7 +98,7 @@ class EventSourcedCommandContext(CommandContext):
         packed = encode(event)
         try:
             self.state = self._apply(packed, self.sequence + 1)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the state may be half changed
             self._spoilt_by = error
             raise
         self.sequence += 1

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from cloudstate_core.answering import answer
 from cloudstate_core.caller import Caller
+from cloudstate_core.handler_failure import failure_of
 from cloudstate_core.links import Write
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_eventsourced.context import (
@@ -102,8 +103,8 @@ class EventSourcedServicer:
                 case OpenEntity():
                     self._open(instruction)
                     return None
-        except Exception as error:
-            return self._raised(error, type(instruction).__name__)
+        except BaseException as error:  # such as `SystemExit`
+            return self._raised(failure_of(error), type(instruction).__name__)
 
     def _open(self, opening: OpenEntity) -> None:
         self._entity = self._entities[opening.service_name]
@@ -140,8 +141,8 @@ class EventSourcedServicer:
         try:
             method = self._entity.command(command.name)
             action = await answer(method, command.payload, context, self._state)
-        except Exception as error:
-            return self._raised(error, command.name)
+        except BaseException as error:  # such as `SystemExit`
+            return self._raised(failure_of(error), command.name)
         return Returned(action, context.events, context.side_effects)
 
     def _raised(self, error: Exception, doing: str) -> Raised:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import threading
 from typing import Any as AnyType
 
@@ -112,6 +114,62 @@ async def test_a_handler_that_raises_ends_its_stream_and_no_other(
         "Write",
     )
     assert isinstance(entry["exc_info"], KeyError)
+
+
+def exiting(*_: object) -> AnyType:
+    sys.exit(3)
+
+
+EXITED = "Unexpected failure: RuntimeError: raised SystemExit(3), which ends the command"
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["in the loop", "in a thread"])
+async def test_a_handler_that_exits_ends_its_stream_and_not_the_process(blocking: bool) -> None:
+    entity = adding(declared())
+
+    @entity.command_handler("Write", blocking=blocking)
+    def write(lines: Lines, ctx: EventSourcedCommandContext) -> Text:
+        ctx.emit(LineAdded(line="a"))
+        return exiting() if lines.lines else Text()
+
+    broken, other = await opened(entity), await opened(entity)
+    await broken.command("Write", "x")
+
+    assert broken.failure().description.startswith(EXITED)
+    assert await other.text() == Text()
+
+
+async def test_handlers_of_events_that_exit_end_their_stream_even_if_caught() -> None:
+    def write(ctx: EventSourcedCommandContext) -> Text:
+        with contextlib.suppress(SystemExit):
+            ctx.emit(LineAdded())
+        return Text(text="all is well")
+
+    entity = declared()
+    entity.command_handler("Write")(write)
+    entity.event_handler(LineAdded)(lambda: sys.exit(3))
+    emitting, replaying = await opened(entity), await opened(entity)
+    await emitting.command("Write")
+    await replaying.event(1, LineAdded())
+    beginning = await opened(declared(exiting))
+
+    for stream in (emitting, replaying, beginning):
+        assert stream.failure().description.startswith(EXITED)
+
+
+async def test_a_snapshot_function_that_exits_costs_its_snapshot_alone() -> None:
+    entity = adding(declared(snapshot_every=1))
+    entity.command_handler("Write")(plain_write)
+    entity.snapshot()(exiting_snapshot)
+
+    reply = await (await opened(entity)).ask("a")
+
+    assert len(reply.events) == 1
+    assert not reply.HasField("snapshot")
+
+
+def exiting_snapshot(state: Notes) -> None:
+    sys.exit(3)
 
 
 async def test_an_unknown_command_is_a_failure_that_names_it() -> None:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from cloudstate_core.answering import answer
 from cloudstate_core.caller import Caller
 from cloudstate_core.drive import Driver
+from cloudstate_core.handler_failure import failure_of
 from cloudstate_core.links import Write
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_kv.context import ValueEntityCommandContext
@@ -94,8 +95,8 @@ class ValueServicer:
             # A handler that does not ask for the state works whatever is stored.
             state = context.state if entity.takes_state(method) else None
             action = await answer(method, command.payload, context, state)
-        except Exception as error:
-            return _raised(error, call)
+        except BaseException as error:  # a type of state may exit as well as a handler
+            return _raised(failure_of(error), call)
         return Returned(action, context.state_action, context.side_effects)
 
 

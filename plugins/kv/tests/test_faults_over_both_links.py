@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any as AnyType
 
 import pytest
-from boards import HELD, PINBOARD
+from boards import HELD, PINBOARD, Boards
 from google.protobuf.any_pb2 import Any
 from pinboard.pinboard_pb2 import Board, Note, Text, Texts
 from serving_boards import Serve, Served, serve
@@ -36,6 +37,7 @@ from cloudstate_core.failure_code import code_of
 from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.status import Status
 from cloudstate_core.store import MAX_PAYLOAD_BYTES, Commit, EntityKey, PutValue
+from cloudstate_kv.context import ValueEntityCommandContext
 from cloudstate_kv.engine import HANDLE
 
 pytestmark = pytest.mark.usefixtures("logged")
@@ -102,6 +104,38 @@ async def test_a_handler_that_raises_hurts_its_own_command_only(serving: Serve) 
         assert await served.pin("other", "y", command="Extend") == "x y"
         # The other entity was not even started again.
         assert served.seen.activated == ["e", "other", "e"]
+
+
+def exits(texts: Texts, ctx: ValueEntityCommandContext) -> Text:
+    ctx.update(Note(text="half done"))
+    sys.exit(3)
+
+
+async def exits_later(texts: Texts, ctx: ValueEntityCommandContext) -> Text:
+    await asyncio.sleep(0)
+    exits(texts, ctx)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("handler", "blocking"), [(exits, False), (exits_later, False), (exits, True)]
+)
+async def test_a_handler_that_exits_ends_its_own_command_and_not_the_process(
+    serving: Serve, handler: AnyType, blocking: bool, logged: AnyType
+) -> None:
+    boards = Boards()
+    boards.entities[0]._commands._methods.pop("PinAndBreak")
+    boards.entities[0].command_handler("PinAndBreak", blocking=blocking)(handler)
+    async with serving(boards=boards) as served:
+        await served.pin("e", "a")
+        with pytest.raises(UserFunctionError) as caught:
+            await served.pin("e", "b", command="PinAndBreak")
+
+        assert "raised SystemExit(3), which ends the command" in caught.value.detail
+        assert await served.stored("e") == (1, "a")
+        assert await served.pin("e", "c", command="Extend") == "a c"
+    (entry,) = [entry for entry in logged if entry["event"] == "handler_raised"]
+    assert isinstance(entry["exc_info"].__cause__, SystemExit)
 
 
 async def test_many_handlers_that_raise_leave_the_others_alone(serving: Serve) -> None:

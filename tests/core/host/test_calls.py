@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc import aio
 
 from cloudstate_core.host.server import HostServer, open_server
-from cloudstate_core.links import CallMethod, Rpc
+from cloudstate_core.links import CallMethod, ConversationMethod, ProtocolMethod, Rpc
 from cloudstate_core.settings import HostSettings
 
 
@@ -46,7 +46,9 @@ class Function:
             rpc("streamOut", server=True),
             rpc("stream", client=True, server=True),
         )
-        self.methods = {each.path: CallMethod(each, self.serve) for each in rpcs}
+        self.methods: dict[str, ProtocolMethod] = {
+            each.path: CallMethod(each, self.serve) for each in rpcs
+        }
 
     async def serve(self, messages):
         self.running += 1
@@ -109,6 +111,35 @@ async def test_an_error_tells_its_cause_to_the_log_alone(logged) -> None:
     assert [entry["error_id"] for entry in entries] == [1, 2]
     assert {str(entry["exc_info"]) for entry in entries} == {"a secret"}
     assert {entry["method"] for entry in entries} == {"/test.calls.Calls/unary"}
+
+
+class BrokenConversation:
+    ended = False
+
+    async def receive(self, _message: object) -> None:
+        raise ValueError("a secret")
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_errors_of_calls_and_of_streams_share_one_numbering(logged) -> None:
+    talk = rpc("talk", client=True, server=True)
+    function = Function()
+    function.methods[talk.path] = ConversationMethod(talk, lambda _: BrokenConversation())
+    async with (
+        open_server(function, HostSettings(port=0)) as server,
+        aio.insecure_channel(server.address) as function.channel,
+    ):
+        stream = function.channel.stream_stream(talk.path)(iter([b""]))
+        told = [await ended(stream), await ended(function.unary(say("raise")))]
+
+    assert [details for _, details in told] == [
+        "the user function failed: see error_id 1 in its log",
+        "the user function failed: see error_id 2 in its log",
+    ]
+    entries = [(entry["event"], entry["error_id"]) for entry in logged if "error_id" in entry]
+    assert entries == [("stream_failed", 1), ("call_failed", 2)]
 
 
 async def test_an_error_after_answers_ends_the_stream(logged) -> None:
