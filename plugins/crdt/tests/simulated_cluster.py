@@ -44,7 +44,6 @@ from cloudstate_crdt.replication_pb2 import Message
 
 REGISTRY = standard_types()
 TICK_S = 0.25
-UNIX_TIME_S = 1_700_000_000.0
 
 
 class Broken(AssertionError):
@@ -229,7 +228,7 @@ class Node:
 
     def _tick(self, process: int) -> None:
         if self.is_up and self.process == process:
-            self.give(Ticked(self.cluster.now_s, UNIX_TIME_S + self.cluster.now_s))
+            self.give(Ticked(self.cluster.now_s))
             self.cluster.later(TICK_S, lambda: self._tick(process))
 
     def _carry_out(self, instruction: Instruction) -> None:
@@ -262,7 +261,7 @@ class Node:
         cluster = self.cluster
         if cluster.random.random() < cluster.store_failures:
             cluster.counts["joins not stored"] += 1
-            self._soon(lambda: self.give(JoinFailed(join)))
+            self._soon(lambda: self.give(JoinFailed(join, "the disk is full")))
             return
         try:
             copy, has_changed = joined(self.copies.get(join.entity_id), join.change)

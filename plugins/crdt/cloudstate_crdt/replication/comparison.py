@@ -107,6 +107,7 @@ class Comparisons:
         """Take in digests, and do what has waited for them."""
         for entity_id, digest in read.digests:
             self._tree.set(entity_id, digest)
+        self._changed |= dict.fromkeys(read.unread)
         if self._is_reading:
             self._is_reading = False
             self._go_on()
@@ -220,7 +221,7 @@ class Comparisons:
             return
         its = self._of(peer)
         its.differs = status.digest != self._tree.root()
-        if not its.differs:
+        if not its.differs and not self._changed:
             its.is_wanted = False
         elif status.compare and self._begins_with(peer):
             its.is_wanted = True

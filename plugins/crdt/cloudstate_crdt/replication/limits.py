@@ -31,7 +31,6 @@ class Limits:
         max_state_bytes: The longest state that is taken in.
         report_every_s: How often the same of the same node is reported.
         refused_for_s: For how long a state that was refused is not asked for again.
-        ahead_s: How far in the future a register may have been written without a report.
     """
 
     consistency_timeout_s: float = 5.0
@@ -49,4 +48,3 @@ class Limits:
     max_state_bytes: int = DEFAULT_MAX_STATE_BYTES
     report_every_s: float = 10.0
     refused_for_s: float = 60.0
-    ahead_s: float = 60.0

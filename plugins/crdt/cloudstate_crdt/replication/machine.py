@@ -21,12 +21,11 @@ from typing import assert_never
 from cloudstate_core.cluster import Members, NodeIdentity
 from cloudstate_crdt.errors import MalformedState, StateRefused
 from cloudstate_crdt.registry import Registry
-from cloudstate_crdt.replicas import Change, Deleted, digest_of
+from cloudstate_crdt.replicas import Change, digest_of
 from cloudstate_crdt.replication.comparison import Comparisons
 from cloudstate_crdt.replication.limits import Limits
 from cloudstate_crdt.replication.own_changes import OwnChanges
 from cloudstate_crdt.replication.progress import Progress
-from cloudstate_crdt.replication.reports import ahead_of
 from cloudstate_crdt.replication.station import Peer, Station
 from cloudstate_crdt.replication.wire import change_from, change_to, entity_id_of, message_from
 from cloudstate_crdt.replication.words import (
@@ -143,7 +142,7 @@ class ReplicationMachine:
 
     def _tick(self, ticked: Ticked) -> None:
         station = self._station
-        station.now_s, station.unix_time_s = ticked.now_s, ticked.unix_time_s
+        station.now_s = ticked.now_s
         self._own.settle()
         if not station.is_member:
             return
@@ -345,7 +344,6 @@ class ReplicationMachine:
         except StateRefused as error:
             self._refused(peer, written.entity_id, str(error))
             return False
-        self._look_at_times(peer, entity_id, change)
         join = Join(
             entity_id,
             change,
@@ -361,15 +359,6 @@ class ReplicationMachine:
         peer.joining_bytes += join.size
         self._station.to_do.append(join)
         return True
-
-    def _look_at_times(self, peer: Peer, entity_id: str, change: Change) -> None:
-        if isinstance(change, Deleted):
-            return
-        ahead_s = ahead_of(change, self._station.unix_time_s)
-        if ahead_s > self._station.limits.ahead_s:
-            self._station.report(
-                "clock_ahead", peer.name, entity_id=entity_id, ahead_s=round(ahead_s)
-            )
 
     def _refused(self, peer: Peer, entity_id: str, why: str) -> None:
         self._station.report("change_refused", peer.name, entity_id=entity_id, why=why)
@@ -393,6 +382,7 @@ class ReplicationMachine:
             case JoinFailed():
                 self._lost(peer, join.process, join.sequences)
                 self._comparisons.has_changed(join.entity_id)
+                self._station.report("change_not_stored", join.sender, why=settled.why)
         self._comparisons.state_settled(peer, join.round)
 
     def _joined(self, peer: Peer, join: Join) -> None:

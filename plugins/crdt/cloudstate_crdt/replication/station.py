@@ -89,7 +89,6 @@ class Station:
         limits: The bounds.
         choose: Returns a random number below the one it is given.
         now_s: The time, on a clock that never goes back.
-        unix_time_s: The time on the wall.
         members: Who belongs to the cluster.
         peers: The other members, by name.
         to_do: Instructions for whoever carries them out.
@@ -111,7 +110,6 @@ class Station:
         self.choose = choose
         self.batch_bytes = max_message_bytes - _ENVELOPE_BYTES
         self.now_s = 0.0
-        self.unix_time_s = 0.0
         self.members = Members(epochs={node.name: node.epoch}, reachable=frozenset(), expelled={})
         self.peers: dict[str, Peer] = {}
         self.to_do: list[Instruction] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 
 from cloudstate_core.cluster import Members
 from cloudstate_core.value import value
@@ -148,15 +147,9 @@ Instruction = Broadcast | Send | Join | Read | ReadDigests | Settle | Report
 
 @value
 class Ticked:
-    """Some time has gone by.
-
-    Attributes:
-        now_s: On a clock that never goes back.
-        unix_time_s: On the wall; it decides nothing.
-    """
+    """Some time has gone by, on a clock that never goes back."""
 
     now_s: float
-    unix_time_s: float
 
 
 @value
@@ -222,6 +215,7 @@ class JoinFailed:
     """It is not known whether the copy has the change."""
 
     join: Join
+    why: str
 
 
 @value
@@ -234,9 +228,15 @@ class StateRead:
 
 @value
 class Digested:
-    """Digests of entities; None for one that there is no copy of."""
+    """Digests of entities.
 
-    digests: Sequence[tuple[str, bytes | None]] = field(default_factory=list)
+    Attributes:
+        digests: By entity; None for one that there is no copy of.
+        unread: Entities whose digests could not be read now.
+    """
+
+    digests: Sequence[tuple[str, bytes | None]]
+    unread: Sequence[str] = ()
 
 
 @value

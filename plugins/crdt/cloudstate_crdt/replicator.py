@@ -1,0 +1,345 @@
+"""Replicating one service's entities over a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Collection, Coroutine
+from contextlib import AsyncExitStack
+from hashlib import blake2b
+from random import Random
+from types import TracebackType
+from typing import Self, assert_never
+
+import structlog
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Cluster
+from cloudstate_core.errors import CloudstateError
+from cloudstate_crdt.errors import StateRefused, TooFewReplicas
+from cloudstate_crdt.registry import Registry
+from cloudstate_crdt.replicas import Change, Consistency, Replicas, digest_of
+from cloudstate_crdt.replication.limits import Limits
+from cloudstate_crdt.replication.machine import ReplicationMachine
+from cloudstate_crdt.replication.words import (
+    Broadcast,
+    Changed,
+    Digested,
+    Flush,
+    GapSuspected,
+    Input,
+    Instruction,
+    Join,
+    Joined,
+    JoinFailed,
+    JoinRefused,
+    Loaded,
+    MembersChanged,
+    Read,
+    ReadDigests,
+    Received,
+    Report,
+    Send,
+    Settle,
+    StateRead,
+    Ticked,
+)
+
+__all__ = ["Replicator", "topic_of"]
+
+log = structlog.get_logger()
+
+#: How often the machine learns what time it is.
+_TICK_S = 0.1
+
+#: How many bytes may wait to be sent. More are dropped, and found missing by their receivers.
+_MAX_OUTGOING_BYTES = 32 * 2**20
+
+#: How many digests are given to the machine at once.
+_DIGESTS_AT_ONCE = 500
+
+#: How long a node that stops goes on sending.
+_FAREWELL_S = 1.0
+
+#: How long to wait until the store is asked again.
+_STORE_PAUSE_S = 1.0
+
+
+class Replicator:
+    """Brings changes to the other nodes and takes in theirs, while the context is open.
+
+    Implements `Dissemination`. Everything that decides is in `ReplicationMachine`.
+    """
+
+    def __init__(
+        self,
+        persistence_id: str,
+        replicas: Replicas,
+        cluster: Cluster,
+        clock: Clock,
+        registry: Registry,
+        *,
+        random: Random,
+        limits: Limits | None = None,
+    ) -> None:
+        """Keep what it is given.
+
+        Args:
+            persistence_id: Whose entities they are; the same on all nodes.
+            replicas: This node's copies.
+            cluster: This node among the others.
+            clock: The time.
+            registry: The types that are known; the same on all nodes.
+            random: Where chance comes from. No two processes of a node may have the same.
+            limits: The bounds of everything.
+        """
+        self._topic = topic_of(persistence_id)
+        self._replicas = replicas
+        self._cluster = cluster
+        self._clock = clock
+        self._machine = ReplicationMachine(
+            cluster.node,
+            random.getrandbits(64),
+            registry,
+            random.randrange,
+            cluster.transport.max_message_bytes,
+            limits,
+        )
+        self._open = AsyncExitStack()
+        self._is_open = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._waited = 0
+        self._flush_is_due = False
+        self._outgoing: deque[Broadcast | Send] = deque()
+        self._outgoing_bytes = 0
+        self._has_outgoing = asyncio.Event()
+        self._has_sent = asyncio.Event()
+        self._has_sent.set()
+
+    # --- Dissemination ---------------------------------------------------------------
+
+    @property
+    def members(self) -> Collection[str]:
+        return self._cluster.members.epochs.keys()
+
+    async def changed(self, entity_id: str, delta: Change, consistency: str) -> None:
+        if consistency == Consistency.LOCAL:
+            self._give(Changed(entity_id, delta, consistency))
+            return
+        if not self._is_open:
+            raise self._too_few(consistency)
+        self._waited += 1
+        number = self._waited
+        stored = self._waiters[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._give(Changed(entity_id, delta, consistency, number))
+            await stored
+        finally:
+            del self._waiters[number]
+
+    def _too_few(self, consistency: str) -> TooFewReplicas:
+        members = self._cluster.members
+        is_all = consistency == Consistency.ALL
+        needed = len(members.epochs) if is_all else members.majority
+        return TooFewReplicas(1, needed, "this node is stopping")
+
+    # --- Life ------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        transport = self._cluster.transport
+        async with AsyncExitStack() as stack:
+            self._give(Ticked(self._clock.monotonic_s()))
+            self._is_open = True
+            stack.push_async_callback(self._close)
+            await stack.enter_async_context(transport.listen(self._topic, self._received))
+            stack.enter_context(self._cluster.on_change(lambda m: self._give(MembersChanged(m))))
+            self._give(MembersChanged(self._cluster.members))
+            transport.on_gap(lambda: self._give(GapSuspected()))
+            for task in (self._tick(), self._send_all(), self._load()):
+                self._begin(task)
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._say_farewell()
+        await self._open.aclose()
+
+    async def _say_farewell(self) -> None:
+        """Send what is left: the others need not wait for it until this node is back."""
+        self._flush()
+        try:
+            async with self._clock.timeout(_FAREWELL_S):
+                await self._has_sent.wait()
+        except TimeoutError:
+            log.warning("changes_left_unsent", topic=self._topic)
+
+    async def _close(self) -> None:
+        self._is_open = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                waiter.set_exception(self._too_few(Consistency.MAJORITY))
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tick(self) -> None:
+        while True:
+            await self._clock.sleep(_TICK_S)
+            self._give(Ticked(self._clock.monotonic_s()))
+
+    async def _load(self) -> None:
+        """Tell the machine what all copies are."""
+        while True:
+            try:
+                await self._load_digests()
+            except CloudstateError as error:
+                log.warning("digests_not_read", topic=self._topic, error=str(error))
+                await self._clock.sleep(_STORE_PAUSE_S)
+            else:
+                self._give(Loaded())
+                return
+
+    async def _load_digests(self) -> None:
+        read: list[tuple[str, bytes | None]] = []
+        async for entity_id, digest in self._replicas.digests():
+            read.append((entity_id, digest))
+            if len(read) == _DIGESTS_AT_ONCE:
+                self._give(Digested(read))
+                read = []
+        self._give(Digested(read))
+
+    # --- The machine -----------------------------------------------------------------
+
+    def _received(self, sender: str, message: bytes) -> None:
+        self._give(Received(sender, message))
+
+    def _give(self, given: Input) -> None:
+        for instruction in self._machine.receive(given):
+            self._carry_out(instruction)
+        if self._machine.has_unsent and not self._flush_is_due:
+            # What else comes in this turn of the loop is sent together with it.
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._give(Flush())
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case Broadcast() | Send():
+                self._post(instruction)
+            case Join():
+                self._start(self._join(instruction))
+            case Read():
+                self._start(self._read(instruction))
+            case ReadDigests():
+                self._start(self._read_digests(instruction))
+            case Settle():
+                self._settle(instruction)
+            case Report():
+                log.warning(instruction.what, topic=self._topic, **instruction.fields)
+            case _:
+                assert_never(instruction)
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        if self._is_open:
+            self._begin(work)
+        else:
+            work.close()
+
+    def _settle(self, settle: Settle) -> None:
+        waiter = self._waiters.get(settle.waiter)
+        if waiter is None or waiter.done():
+            return
+        if settle.failure:
+            waiter.set_exception(TooFewReplicas(settle.stored, settle.needed, settle.failure))
+        else:
+            waiter.set_result(None)
+
+    # --- The copies ------------------------------------------------------------------
+
+    async def _join(self, join: Join) -> None:
+        try:
+            has_changed = await self._replicas.join(join.entity_id, join.change)
+        except StateRefused as error:
+            self._give(JoinRefused(join, str(error)))
+        except Exception as error:  # whatever it was, the change may not be stored
+            self._give(JoinFailed(join, f"{type(error).__name__}: {error}"))
+        else:
+            self._give(Joined(join, has_changed))
+
+    async def _read(self, read: Read) -> None:
+        try:
+            state = await self._replicas.state(read.entity_id)
+        except Exception as error:
+            log.warning("copy_not_read", entity_id=read.entity_id, error=str(error))
+            state = None
+        self._give(StateRead(read, state))
+
+    async def _read_digests(self, read: ReadDigests) -> None:
+        digests: list[tuple[str, bytes | None]] = []
+        unread: list[str] = []
+        for entity_id in read.entity_ids:
+            try:
+                state = await self._replicas.state(entity_id)
+            except Exception as error:
+                log.warning("copy_not_read", entity_id=entity_id, error=str(error))
+                unread.append(entity_id)
+            else:
+                digests.append((entity_id, None if state is None else digest_of(state)))
+        self._give(Digested(digests, unread))
+
+    # --- Sending ---------------------------------------------------------------------
+
+    def _post(self, message: Broadcast | Send) -> None:
+        if self._outgoing_bytes > _MAX_OUTGOING_BYTES:
+            # Whoever misses it asks for it, or compares.
+            return
+        self._outgoing.append(message)
+        self._outgoing_bytes += len(message.message)
+        self._has_outgoing.set()
+        self._has_sent.clear()
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._has_outgoing.wait()
+            while self._outgoing:
+                message = self._outgoing.popleft()
+                self._outgoing_bytes -= len(message.message)
+                await self._send(message)
+            self._has_outgoing.clear()
+            self._has_sent.set()
+
+    async def _send(self, message: Broadcast | Send) -> None:
+        transport = self._cluster.transport
+        try:
+            match message:
+                case Broadcast():
+                    await transport.broadcast(self._topic, message.message)
+                case Send():
+                    await transport.send(message.to, self._topic, message.message)
+        except Exception as error:  # as good as lost on the way
+            log.warning("message_not_sent", topic=self._topic, error=str(error))
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,150}")
+
+
+def topic_of(persistence_id: str) -> str:
+    """Return the topic that the nodes talk about a service's entities under."""
+    if _PLAIN.fullmatch(persistence_id):
+        return f"crdt/{persistence_id}"
+    return f"crdt/-{blake2b(persistence_id.encode(), digest_size=16).hexdigest()}"

@@ -1,0 +1,166 @@
+"""A few replicators in one loop, over a network that a test can cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from random import Random
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Members, NodeIdentity
+from cloudstate_core.transport import Receive, Transport
+from cloudstate_crdt import Lattice, Replica, standard_types
+from cloudstate_crdt.replicas import Change, Deleted, digest_of
+from cloudstate_crdt.replication.limits import Limits
+from cloudstate_crdt.replicator import Replicator
+
+REGISTRY = standard_types()
+
+
+class Network:
+    """Carries what is not cut off."""
+
+    def __init__(self, max_message_bytes: int = 10_000) -> None:
+        self.max_message_bytes = max_message_bytes
+        self.listeners: dict[tuple[str, str], Receive] = {}
+        self.is_lost: Callable[[str, str], bool] = lambda sender, to: False
+        self.carried = 0
+
+    def carry(self, sender: str, to: str, topic: str, message: bytes) -> None:
+        assert len(message) <= self.max_message_bytes
+        receive = self.listeners.get((to, topic))
+        if receive is not None and not self.is_lost(sender, to):
+            self.carried += 1
+            asyncio.get_running_loop().call_soon(receive, sender, message)
+
+
+class LoopTransport(Transport):
+    """One node's end of a `Network`."""
+
+    def __init__(self, network: Network, node: str) -> None:
+        self.node = node
+        self.max_message_bytes = network.max_message_bytes
+        self.missed: list[Callable[[], None]] = []
+        self._network = network
+
+    async def send(self, to: str, topic: str, message: bytes) -> None:
+        self._network.carry(self.node, to, topic, message)
+
+    async def broadcast(self, topic: str, message: bytes) -> None:
+        for to, listens_to in list(self._network.listeners):
+            if to != self.node and listens_to == topic:
+                self._network.carry(self.node, to, topic, message)
+
+    @asynccontextmanager
+    async def listen(self, topic: str, receive: Receive) -> AsyncIterator[None]:
+        self._network.listeners[self.node, topic] = receive
+        try:
+            yield
+        finally:
+            del self._network.listeners[self.node, topic]
+
+    def on_gap(self, missed: Callable[[], None]) -> None:
+        self.missed.append(missed)
+
+
+class FixedCluster:
+    """Members that a test sets."""
+
+    def __init__(self, transport: LoopTransport, members: Members) -> None:
+        self.node = NodeIdentity(transport.node, members.epochs[transport.node])
+        self.transport = transport
+        self.members = members
+        self._listeners: list[Callable[[Members], None]] = []
+
+    @contextmanager
+    def on_change(self, changed: Callable[[Members], None]) -> Iterator[None]:
+        self._listeners.append(changed)
+        try:
+            yield
+        finally:
+            self._listeners.remove(changed)
+
+    def change(self, members: Members) -> None:
+        self.members = members
+        for changed in self._listeners:
+            changed(members)
+
+
+class MemoryReplicas:
+    """Copies that are nowhere but in memory."""
+
+    def __init__(self) -> None:
+        self.copies: dict[str, Change] = {}
+        self.failure: Exception | None = None
+
+    async def join(self, entity_id: str, change: Change) -> bool:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        copy = self.copies.get(entity_id)
+        if isinstance(copy, Deleted):
+            return False
+        if copy is None or isinstance(change, Deleted):
+            self.copies[entity_id] = change if isinstance(change, Deleted) else change.copy()
+            return True
+        return copy.join(change)
+
+    async def state(self, entity_id: str) -> Change | None:
+        copy = self.copies.get(entity_id)
+        return copy.copy() if isinstance(copy, Lattice) else copy
+
+    async def digests(self) -> AsyncIterator[tuple[str, bytes]]:
+        for entity_id, copy in list(self.copies.items()):
+            yield entity_id, digest_of(copy)
+
+
+class Node:
+    """One replicator with its copies."""
+
+    def __init__(self, network: Network, name: str, members: Members, clock: Clock) -> None:
+        self.replicas = MemoryReplicas()
+        self.transport = LoopTransport(network, name)
+        self.cluster = FixedCluster(self.transport, members)
+        self.me = Replica(name, members.epochs[name])
+        self._clock = clock
+        self._random = Random(name)
+        self.replicator = self.new_replicator()
+
+    def new_replicator(self) -> Replicator:
+        return Replicator(
+            "counters",
+            self.replicas,
+            self.cluster,
+            self._clock,
+            REGISTRY,
+            random=self._random,
+            limits=Limits(),
+        )
+
+    async def change(
+        self,
+        entity_id: str,
+        type_: type[Lattice],
+        consistency: str,
+        mutation: Callable[[Lattice, Replica], Lattice],
+    ) -> None:
+        copy = self.replicas.copies.setdefault(entity_id, type_.bottom(REGISTRY))
+        assert isinstance(copy, Lattice)
+        await self.replicator.changed(entity_id, mutation(copy, self.me), consistency)
+
+    def value(self, entity_id: str) -> object:
+        copy = self.replicas.copies.get(entity_id)
+        return copy if copy is None or isinstance(copy, Deleted) else copy.value
+
+
+def members_of(**epochs: int) -> Members:
+    return Members(epochs=epochs, reachable=frozenset(epochs), expelled={})
+
+
+@asynccontextmanager
+async def running(*nodes: Node) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for node in nodes:
+            await stack.enter_async_context(node.replicator)
+        yield
