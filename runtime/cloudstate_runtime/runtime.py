@@ -14,6 +14,8 @@ import structlog
 
 from cloudstate.entity_pb2 import ProxyInfo
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.commit import Committer
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import StoreError
 from cloudstate_core.frontend import FrontEnd, Limits, Served
@@ -23,7 +25,6 @@ from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import SLICES, StateStore
 from cloudstate_runtime.activation.grace import Grace
-from cloudstate_runtime.durable.commit import Committer
 from cloudstate_runtime.durable.delivery import Delivery, DeliveryLimits, open_delivery
 from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import PROTOCOL_VERSION, Discovery, FrontEndFaults
@@ -181,7 +182,9 @@ async def open_runtime(
     limits = DeliveryLimits.of(settings)
     delivery = Delivery(store, router, served, report, are_served, clock, random, limits)
     targets = Targets(served, report, max_hops=settings.max_hops)
-    committer = Committer.under(settings, store, epoch, targets, delivery, random)
+    memory = Memory(settings.keep_replies_s, settings.max_kept_replies)
+    hops = settings.max_message_hops
+    committer = Committer(store, epoch, targets, delivery, memory, random, max_message_hops=hops)
     _let_call(functions.values(), RuntimeCaller(router, served, clock))
     discovery, info = _discovery(plugins, settings), _proxy_info(plugins)
     for name, link in functions.items():

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.preconditions import Recall, check_version
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import (
     AlreadyReceived,
@@ -25,7 +26,6 @@ from cloudstate_core.errors import (
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
-from cloudstate_runtime.activation.conditions import Recall, check_version
 
 __all__ = ["Activation", "Home"]
 

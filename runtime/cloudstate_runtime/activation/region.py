@@ -11,6 +11,7 @@ import structlog
 
 from cloudstate_core.bounded import bounded
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.preconditions import Recall
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.entity_key import entity_id_reader
 from cloudstate_core.errors import CallCycle, LimitExceeded, Stopping, UnknownService
@@ -21,7 +22,6 @@ from cloudstate_core.metadata import EMPTY_METADATA
 from cloudstate_core.store import StateStore
 from cloudstate_core.waiting import entity_name, with_waiting
 from cloudstate_runtime.activation.activation import Activation
-from cloudstate_runtime.activation.conditions import Recall
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.passivation import IdleEntities
 

@@ -11,11 +11,11 @@ from typing import TypeVar
 import structlog
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.preconditions import check_no_version
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import DeadlineExceeded, Stopping, UserFunctionError
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
-from cloudstate_runtime.activation.conditions import check_no_version
 from cloudstate_runtime.activation.grace import Grace
 
 __all__ = ["StatelessService", "open_stateless_service"]

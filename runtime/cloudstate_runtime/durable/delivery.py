@@ -14,6 +14,7 @@ import structlog
 
 from cloudstate.entity_pb2 import Failure
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.messages import Message, message_of, request_of, sender_of
 from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import Request
 from cloudstate_core.store import SLICES, StateStore
@@ -42,7 +43,6 @@ from cloudstate_runtime.durable.machine import (
     Unparked,
     Verdict,
 )
-from cloudstate_runtime.durable.messages import Message, message_of, request_of, sender_of
 from cloudstate_runtime.durable.verdicts import reason_of, verdict_of
 from cloudstate_runtime.function.backoff import backoff_s
 from cloudstate_runtime.routing.served import ServedNow

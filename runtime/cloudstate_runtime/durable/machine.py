@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from cloudstate_core.durable.messages import Lane, Message
 from cloudstate_core.value import value
-from cloudstate_runtime.durable.messages import Lane, Message
 
 __all__ = [
     "Acknowledge",

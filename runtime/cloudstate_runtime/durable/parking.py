@@ -8,8 +8,8 @@ from typing import TypedDict
 from google.protobuf.message import DecodeError
 
 from cloudstate.entity_pb2 import SideEffect
+from cloudstate_core.durable.messages import message_of, sender_of
 from cloudstate_core.store import ParkedMessage, StateStore
-from cloudstate_runtime.durable.messages import message_of, sender_of
 
 __all__ = ["ParkedEntry", "Parking"]
 

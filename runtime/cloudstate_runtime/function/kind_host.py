@@ -7,17 +7,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.commit import Committer
+from cloudstate_core.durable.preconditions import Recall
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine, EntityLimits
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.store import EntityKey, StateStore, Write
-from cloudstate_runtime.activation.conditions import Recall
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
 from cloudstate_runtime.activation.stateless import StatelessService, open_stateless_service
-from cloudstate_runtime.durable.commit import Committer
 from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.settings import RuntimeSettings
 

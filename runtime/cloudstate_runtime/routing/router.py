@@ -12,6 +12,7 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, Failure, Forward, SideEffect
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.derived import FORWARD, derived_conditions
 from cloudstate_core.errors import (
     AlreadyReceived,
     CloudstateError,
@@ -21,7 +22,6 @@ from cloudstate_core.errors import (
     UnknownService,
 )
 from cloudstate_core.handler import CommandHandler, Outcome, Request
-from cloudstate_runtime.durable.derived import FORWARD, derived_conditions
 from cloudstate_runtime.routing.served import ServedNow
 from cloudstate_runtime.routing.targets import Report, Targets
 

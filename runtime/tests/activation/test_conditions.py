@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from runtime_doubles.engines import FakeEngine, FakeHome, Gate, amount_of, order, replied, settled
 
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.errors import (
     KeyReused,
     NoVersions,
@@ -19,7 +20,6 @@ from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.store import Commit, EntityKey
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.activation.activation import Activation
-from cloudstate_runtime.durable.remembered import Memory
 
 MEMORY = Memory(keep_s=100.0, keep_count=100)
 

@@ -17,10 +17,10 @@ import pytest
 
 from cloudstate.entity_pb2 import SideEffect
 from cloudstate_core.clock import SystemClock
+from cloudstate_core.durable.messages import enqueued
 from cloudstate_core.handler import Request
 from cloudstate_core.plugins import load_plugins
 from cloudstate_core.store import Commit, EntityKey, StateStore
-from cloudstate_runtime.durable.messages import enqueued
 from cloudstate_runtime.store_choice import choose_store
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "shopping_cart"

@@ -11,6 +11,9 @@ from runtime_doubles.deployed import deploy
 from runtime_doubles.routes import ROUTES, effect, forwards, packed, replies, request
 
 from cloudstate.entity_pb2 import ClientAction, Failure, Forward, SideEffect
+from cloudstate_core.durable.commit import Committer
+from cloudstate_core.durable.messages import Lane, Message, request_of
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.errors import (
     AlreadyReceived,
     RoutingError,
@@ -29,9 +32,6 @@ from cloudstate_core.store import (
 )
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
-from cloudstate_runtime.durable.commit import Committer
-from cloudstate_runtime.durable.messages import Lane, Message, request_of
-from cloudstate_runtime.durable.remembered import Memory
 from cloudstate_runtime.routing.served import ServedNow
 from cloudstate_runtime.routing.targets import Targets
 

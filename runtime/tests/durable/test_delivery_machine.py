@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtime_doubles.outbox_world import World
 
+from cloudstate_core.durable.messages import Lane, Message
 from cloudstate_core.store import EntityKey
 from cloudstate_runtime.durable.machine import (
     Acknowledge,
@@ -34,7 +35,6 @@ from cloudstate_runtime.durable.machine import (
     Unparked,
     Verdict,
 )
-from cloudstate_runtime.durable.messages import Lane, Message
 
 
 def message(message_id: str, sender: str = "s", receiver: str = "r") -> Message:

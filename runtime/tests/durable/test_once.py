@@ -23,13 +23,13 @@ from runtime_doubles.running import SETTINGS, deployed, running
 from runtime_doubles.sum_kind import SumKind, sum_in
 
 from cloudstate_core.clock import SystemClock
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.errors import CloudstateError, StoreUnavailable
 from cloudstate_core.handler import Conditions, Request
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import StateStore
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing import FaultyStore
-from cloudstate_runtime.durable.remembered import Memory
 from cloudstate_runtime.runtime import Runtime
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.store import open_store

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudstate.entity_pb2 import ClientAction, Failure, SideEffect
+from cloudstate_core.durable.remembered import Memory, digest_of, recalled
 from cloudstate_core.errors import CorruptState, KeyReused
 from cloudstate_core.failure_code import with_code
 from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.metadata import Metadata
 from cloudstate_core.status import Status
 from cloudstate_core.store import RememberedReply, RememberReply
-from cloudstate_runtime.durable.remembered import Memory, digest_of, recalled
 
 MEMORY = Memory(keep_s=5.0, keep_count=7)
 

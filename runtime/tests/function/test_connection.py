@@ -18,13 +18,13 @@ from runtime_doubles.specs import TOY, entity, orders_file, orders_spec, spec
 from runtime_doubles.toy_kind import ToyKind
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.durable.commit import Committer
 from cloudstate_core.errors import Stopping, UnknownService, UserFunctionUnavailable
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.links import EntityStream, FunctionLink, Rpc
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
-from cloudstate_runtime.durable.commit import Committer
 from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import Discovery
 from cloudstate_runtime.function.kind_host import KindHost

@@ -9,6 +9,7 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.preconditions import Recall
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import Outcome, Request
@@ -16,7 +17,6 @@ from cloudstate_core.instrument import Instrument
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing import FaultyStore
 from cloudstate_runtime.activation.activation import Activation
-from cloudstate_runtime.activation.conditions import Recall
 from runtime_doubles.deployed import orders_entity
 
 ORDERS = orders_entity()

@@ -11,6 +11,7 @@ from random import Random
 
 from google.protobuf.any_pb2 import Any
 
+from cloudstate_core.durable.messages import Lane, Message
 from cloudstate_core.store import EntityKey
 from cloudstate_runtime.durable.machine import (
     Acknowledge,
@@ -34,7 +35,6 @@ from cloudstate_runtime.durable.machine import (
     Unparked,
     Verdict,
 )
-from cloudstate_runtime.durable.messages import Lane, Message
 
 SENDERS, RECEIVERS = 3, 2
 

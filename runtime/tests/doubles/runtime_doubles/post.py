@@ -17,6 +17,8 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, Forward, Reply, SideEffect
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.commit import Committer
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.errors import (
     CloudstateError,
     DeadlineExceeded,
@@ -30,9 +32,7 @@ from cloudstate_core.store import AppendEvents, EntityKey, StateStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.activation.grace import Grace
 from cloudstate_runtime.activation.region import Region, open_region
-from cloudstate_runtime.durable.commit import Committer
 from cloudstate_runtime.durable.delivery import Delivery, DeliveryLimits, open_delivery
-from cloudstate_runtime.durable.remembered import Memory
 from cloudstate_runtime.routing.router import Router
 from cloudstate_runtime.routing.served import ServedNow
 from cloudstate_runtime.routing.targets import Targets

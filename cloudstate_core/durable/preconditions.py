@@ -6,11 +6,11 @@ waits behind it, and finds what came of it.
 
 from __future__ import annotations
 
+from cloudstate_core.durable.remembered import recalled
 from cloudstate_core.errors import NoVersions, VersionMismatch
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import Engine, version_of
 from cloudstate_core.store import EntityKey, StateStore
-from cloudstate_runtime.durable.remembered import recalled
 
 __all__ = ["Recall", "check_no_version", "check_version"]
 

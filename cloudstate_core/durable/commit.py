@@ -8,6 +8,8 @@ from random import Random
 from typing import Protocol
 
 from cloudstate.entity_pb2 import ClientAction, Forward, Reply, SideEffect
+from cloudstate_core.durable.messages import Message, enqueued, message_of
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.errors import AlreadyReceived, CloudstateError, StoreUnavailable
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.store import (
@@ -18,15 +20,35 @@ from cloudstate_core.store import (
     StateStore,
     Write,
 )
-from cloudstate_runtime.durable.messages import Message, enqueued, message_of
-from cloudstate_runtime.durable.remembered import Memory
-from cloudstate_runtime.routing.targets import Targets
-from cloudstate_runtime.settings import RuntimeSettings
 
-__all__ = ["Committer", "Postman"]
+__all__ = ["Committer", "Destinations", "Postman"]
 
 #: Random bits in a message's name: enough that no two are ever the same.
 _ID_BITS = 128
+
+
+class Destinations(Protocol):
+    """Where commands pass on to, as far as a commit has to know."""
+
+    def passed_on(self, request: Request, target: Forward | SideEffect, /) -> Request:
+        """Return the request that a forward or a side effect makes.
+
+        Raises:
+            RoutingError: It leads nowhere; the author was told.
+        """
+        ...
+
+    def entity_id(self, passed_on: Request, /) -> str:
+        """Return for which entity a request is that was passed on; empty if it names none.
+
+        Raises:
+            RoutingError: Its message cannot be read or misses its key; the author was told.
+        """
+        ...
+
+    def misrouted(self, passed_on: Request, reason: str, /) -> CloudstateError:
+        """Return what to raise for a request that leads nowhere, after telling its author."""
+        ...
 
 
 class Postman(Protocol):
@@ -58,7 +80,7 @@ class Committer:
         self,
         store: StateStore,
         epoch: int,
-        targets: Targets,
+        targets: Destinations,
         postman: Postman,
         memory: Memory,
         random: Random,
@@ -83,27 +105,6 @@ class Committer:
         self._memory = memory
         self._random = random
         self._max_message_hops = max_message_hops
-
-    @classmethod
-    def under(
-        cls,
-        settings: RuntimeSettings,
-        store: StateStore,
-        epoch: int,
-        targets: Targets,
-        postman: Postman,
-        random: Random,
-    ) -> Committer:
-        """Return a committer as the settings say."""
-        return cls(
-            store,
-            epoch,
-            targets,
-            postman,
-            Memory(settings.keep_replies_s, settings.max_kept_replies),
-            random,
-            max_message_hops=settings.max_message_hops,
-        )
 
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
