@@ -31,7 +31,7 @@ test: bootstrap ## run every test, on all cores
 
 promises: bootstrap ## run the fault tests and show the figures of each promise
 	$(VENV)/python -m pytest -q -s tests/durability backends/sqlite/tests plugins/eventsourced/tests \
-		runtime/tests/activation runtime/tests/durable runtime/tests/function \
+		plugins/crdt/tests runtime/tests/activation runtime/tests/durable runtime/tests/function \
 		| grep --only-matching 'PROMISE .*'
 
 check: style types test protos-check ## everything that must hold before a change is merged

@@ -191,7 +191,7 @@ class Comparisons:
         if its.round and now_s >= its.moved_s + limits.round_timeout_s:
             # The next status tells whether there is anything left to compare.
             its.round = 0
-            its.is_wanted = its.differs
+            its.is_wanted |= its.differs
         if its.round:
             return False
         if not self._begins_with(peer):
@@ -396,4 +396,4 @@ class Comparisons:
         is_pushing = any(each.round == its.round for each in peer.to_read)
         if its.round and its.is_last and its.joining == 0 and not is_pushing:
             its.round = 0
-            its.is_wanted = its.has_more
+            its.is_wanted |= its.has_more
