@@ -80,6 +80,12 @@ TARGETS = (
         "cloudstate_crdt",
     ),
     Target(
+        "plugins/crdt/tests/protos",
+        "puppet/*.proto",
+        "plugins/crdt/tests/puppet",
+        "puppet",
+    ),
+    Target(
         "plugins/eventsourced/tests/protos",
         "notebook/*.proto",
         "plugins/eventsourced/tests/notebook",

@@ -78,7 +78,7 @@ class _AnyType:
 
 
 def _type_name(delta: CrdtDelta) -> str:
-    name = delta.WhichOneof("delta")
+    name: str | None = delta.WhichOneof("delta")
     if name is None:
         raise BadDelta("expected a delta of some type, found one of none")
     return name

@@ -1,0 +1,58 @@
+"""Seeing that the clock of another node is ahead, by what it writes into registers.
+
+The write of such a node stays until the clocks of the others have come as far. It is not refused:
+then replicas would not be equal any more. Whoever runs the nodes is told.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from cloudstate_core.clock import Clock
+from cloudstate_crdt.lattice import Lattice
+from cloudstate_crdt.types.dotted import DottedLattice
+from cloudstate_crdt.types.lwwregister import LWWRegister
+
+__all__ = ["MAX_AHEAD_S", "ClockWatch"]
+
+log = structlog.get_logger()
+
+#: Clocks of one cluster are closer together than that.
+MAX_AHEAD_S = 60.0
+
+#: No more often than that is the same said again, in seconds.
+_SILENCE_S = 60.0
+
+#: A number from here on was chosen as one, and is no time in milliseconds (the year 5138).
+_NO_TIME_FROM_MS = 10**14
+
+
+class ClockWatch:
+    """Looks at what other nodes send."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Compare with this node's clock."""
+        self._clock = clock
+        self._silent_until_s = clock.monotonic_s()
+
+    def look_at(self, entity_id: str, change: Lattice) -> None:
+        """Log it, once in a while, if a register was written in the future."""
+        latest_ms = _latest_ms(change)
+        if latest_ms is None or latest_ms >= _NO_TIME_FROM_MS:
+            return
+        ahead_s = latest_ms / 1000 - self._clock.unix_time_s()
+        now_s = self._clock.monotonic_s()
+        if ahead_s > MAX_AHEAD_S and now_s >= self._silent_until_s:
+            self._silent_until_s = now_s + _SILENCE_S
+            log.warning("register_written_in_the_future", entity_id=entity_id, ahead_s=ahead_s)
+
+
+def _latest_ms(change: Lattice) -> int | None:
+    """Return the greatest timestamp of the registers in a state or delta; None if it has none."""
+    if isinstance(change, LWWRegister):
+        return change.timestamp
+    if not isinstance(change, DottedLattice):
+        return None
+    parts = (change.store.part_of(dot) for dot in change.store.paths)
+    stamps = [part.timestamp for part in parts if isinstance(part, LWWRegister)]
+    return max((stamp for stamp in stamps if stamp is not None), default=None)

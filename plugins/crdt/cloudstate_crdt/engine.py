@@ -1,0 +1,493 @@
+"""How a replicated entity is driven in the runtime: its copy, its user function, its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import count
+from typing import Protocol
+
+import structlog
+from google.protobuf.any_pb2 import Any
+
+from cloudstate.crdt_pb2 import CrdtDelta, CrdtStreamIn, CrdtStreamOut
+from cloudstate.crdt_pb2 import CrdtWriteConsistency as WireConsistency
+from cloudstate.entity_pb2 import SideEffect
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import (
+    CloudstateError,
+    DeadlineExceeded,
+    UserFunctionError,
+    UserFunctionUnavailable,
+)
+from cloudstate_core.exchange import LAST_WORDS_TIMEOUT_S
+from cloudstate_core.handler import Conditions, Outcome, Request
+from cloudstate_core.kind import RuntimeHost
+from cloudstate_core.links import EntityStream, Rpc
+from cloudstate_core.store import EntityKey
+from cloudstate_crdt.calls import Call
+from cloudstate_crdt.copies import Copies
+from cloudstate_crdt.entity_errors import EntityCrashed, EntityDeleted, EntityTerminating
+from cloudstate_crdt.instructions import (
+    Answer,
+    Cancelled,
+    ClientLeft,
+    CommandArrived,
+    Commit,
+    Committed,
+    CopyChanged,
+    CopyRead,
+    Crash,
+    Emit,
+    EndStream,
+    FoundDeleted,
+    Input,
+    Instruction,
+    MessageArrived,
+    NotCommitted,
+    Opening,
+    ReadCopy,
+    RefuseAll,
+    Report,
+    Send,
+    StreamLost,
+    TimedOut,
+)
+from cloudstate_crdt.machine import CrdtMachine
+from cloudstate_crdt.replicas import DELETED, Change, Consistency, Deleted, Dissemination
+from cloudstate_crdt.translation.deltas import view_of
+from cloudstate_crdt.translation.faults import TranslationFault
+from cloudstate_crdt.translation.translation import View, Viewpoint
+
+__all__ = ["HANDLE", "CrdtEngine", "Home", "conditions_without_names"]
+
+log = structlog.get_logger()
+
+#: The protocol's method for this kind.
+HANDLE: Rpc[CrdtStreamIn, CrdtStreamOut] = Rpc(
+    "/cloudstate.crdt.Crdt/handle", CrdtStreamIn, CrdtStreamOut
+)
+
+_CONSISTENCIES = {
+    WireConsistency.LOCAL: Consistency.LOCAL,
+    WireConsistency.MAJORITY: Consistency.MAJORITY,
+    WireConsistency.ALL: Consistency.ALL,
+}
+
+
+class Home(Protocol):
+    """What an entity needs of the place where all of its service live.
+
+    Attributes:
+        entity: The service.
+        host: What the runtime offers.
+        copies: This node's copies.
+        dissemination: The way to the other nodes.
+        node: The name of this node.
+        output_type_urls: For each command, the type its replies must have.
+    """
+
+    entity: DeployedEntity
+    host: RuntimeHost
+    copies: Copies
+    dissemination: Dissemination
+    node: str
+    output_type_urls: Mapping[str, str]
+
+    def asked(self, engine: CrdtEngine, command_id: int) -> None:
+        """A command, or its cancellation, is to be answered within the relay timeout."""
+        ...
+
+    def answered(self, engine: CrdtEngine, command_id: int) -> None:
+        """It was answered."""
+        ...
+
+    def became_idle(self, engine: CrdtEngine) -> None:
+        """Nobody waits for anything."""
+        ...
+
+    def ended(self, engine: CrdtEngine) -> None:
+        """It must not be used further."""
+        ...
+
+
+class CrdtEngine:
+    """One entity in memory.
+
+    Attributes:
+        entity_id: Which.
+        is_over: Whether it takes no more commands.
+    """
+
+    def __init__(self, entity_id: str, home: Home) -> None:
+        """Prepare; `open` starts."""
+        self.entity_id = entity_id
+        self.is_over = False
+        self._home = home
+        self._host = home.host
+        self._key = EntityKey(home.entity.persistence_id, entity_id)
+        service = home.entity.service_name
+        self._machine = CrdtMachine(service, entity_id, home.output_type_urls)
+        self._inputs: deque[Input] = deque()
+        self._is_working = False
+        self._ids = count(1)
+        self._calls: dict[int, Call] = {}
+        self._stream: EntityStream[CrdtStreamIn, CrdtStreamOut] | None = None
+        # What is to be sent; None stands for the end of the stream.
+        self._unsent: deque[CrdtStreamIn | None] = deque()
+        self._sending: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
+        self._missed_news = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: AbstractContextManager[None] | None = None
+        self._cause: Exception | None = None
+
+    # --- For its home ----------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Bring the user function to the state that the copy has.
+
+        Raises:
+            CloudstateError: The copy cannot be read now, or nobody serves the entity.
+        """
+        copies = self._home.copies
+        self._listening = copies.listening(self.entity_id, self.copy_changed)
+        self._listening.__enter__()
+        await copies.read(self.entity_id, self._start)
+
+    def _start(self, copy: Change | None) -> None:
+        if not isinstance(copy, Deleted):
+            self._stream = self._host.link.open_stream(HANDLE)
+            self._receiving = asyncio.create_task(self._receive_all(self._stream))
+        self._feed(Opening(self._seen(copy)))
+
+    def begin(self, call: Call) -> None:
+        """Send a command; its answers go to `call`."""
+        command_id = next(self._ids)
+        self._calls[command_id] = call
+        request = call.request
+        self._home.asked(self, command_id)
+        self._feed(
+            CommandArrived(
+                command_id, request.command, request.payload, request.metadata, call.streamed
+            )
+        )
+
+    def leave(self, call: Call) -> None:
+        """Say that the client of a stream takes nothing any more."""
+        call.is_left = True
+        command_id = next((id_ for id_, each in self._calls.items() if each is call), None)
+        if command_id is not None:
+            if call.is_answered and not call.is_committing:
+                del self._calls[command_id]
+            self._feed(ClientLeft(command_id))
+
+    def time_out(self, command_id: int) -> None:
+        """Say that a command, or its cancellation, was not answered in time."""
+        error = DeadlineExceeded(
+            f"the user function did not answer within {self._host.relay_timeout_s:g} s"
+        )
+        call = self._calls.get(command_id)
+        if call is not None and not call.is_answered:
+            call.fail(error)
+        self._cause = error
+        self._feed(TimedOut(command_id))
+
+    def copy_changed(self) -> None:
+        """Say that the copy may be another than it was, or be seen otherwise."""
+        # A user function that takes its messages slowly is told less often.
+        if self._unsent:
+            self._missed_news = True
+        else:
+            self._feed(CopyChanged())
+
+    def end_streams(self) -> None:
+        """End the streams of all clients, with nothing wrong."""
+        for call in tuple(self._calls.values()):
+            if call.streamed:
+                call.end()
+
+    def is_idle(self) -> bool:
+        """Return whether nobody waits for anything."""
+        return self._machine.is_idle() and not self._tasks and not self._unsent
+
+    async def aclose(self) -> None:
+        """Let go of everything; what is being stored is stored first."""
+        self.is_over = True
+        self._fail_all(EntityTerminating())
+        for task in (self._receiving, self._sending):
+            if task is not None:
+                task.cancel()
+        if self._listening is not None:
+            self._listening.__exit__(None, None, None)
+            self._listening = None
+        if self._stream is not None:
+            await self._stream.aclose()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- The machine -----------------------------------------------------------------
+
+    def _feed(self, input_: Input) -> None:
+        self._inputs.append(input_)
+        if self._is_working:
+            return
+        self._is_working = True
+        try:
+            while self._inputs:
+                for instruction in self._machine.receive(self._inputs.popleft()):
+                    self._perform(instruction)
+        finally:
+            self._is_working = False
+        if self.is_idle():
+            self._home.became_idle(self)
+
+    def _perform(self, instruction: Instruction) -> None:
+        match instruction:
+            case Send(message):
+                self._send(message)
+            case Commit(_, command_id):
+                call = None
+                if not instruction.is_cancelled:
+                    call = self._answered(command_id)
+                    call.is_committing = True
+                self._run(self._commit(instruction, call))
+            case Answer(command_id, action):
+                self._answered(command_id).answer(Outcome(action), ends=True)
+                del self._calls[command_id]
+            case Emit(command_id, action, side_effects, ends):
+                self._emit(command_id, Outcome(action, side_effects), ends=ends)
+            case Cancelled(command_id):
+                self._home.answered(self, command_id)
+            case ReadCopy():
+                self._run(self._read_copy())
+            case EndStream():
+                self._send(None)
+            case RefuseAll():
+                self._refuse_all()
+            case Report(text):
+                self._report(text)
+            case Crash(reason, detail):
+                self._crash(reason, detail)
+
+    # --- Clients ---------------------------------------------------------------------
+
+    def _answered(self, command_id: int) -> Call:
+        self._home.answered(self, command_id)
+        call = self._calls[command_id]
+        call.is_answered = True
+        return call
+
+    def _emit(self, command_id: int, outcome: Outcome, *, ends: bool) -> None:
+        call = self._calls.get(command_id)
+        if call is None:
+            return  # its client is about to say that it has left
+        call.emit(outcome, ends=ends)
+        if ends and not call.is_committing:
+            del self._calls[command_id]
+
+    def _refuse_all(self) -> None:
+        for command_id, call in tuple(self._calls.items()):
+            if call.is_answered:
+                if call.streamed:
+                    call.end()
+                continue
+            self._answered(command_id).refuse()
+            del self._calls[command_id]
+
+    def _fail_all(self, error: CloudstateError) -> None:
+        for command_id, call in tuple(self._calls.items()):
+            self._home.answered(self, command_id)
+            # What is being stored is answered by whoever stores it.
+            if not call.is_committing:
+                call.fail(error)
+                del self._calls[command_id]
+            elif call.streamed:
+                call.fail(error)
+
+    # --- Work that takes its time ----------------------------------------------------
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._has_run)
+
+    def _has_run(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("entity_failed", entity_id=self.entity_id, exc_info=error)
+        if self.is_idle():
+            self._home.became_idle(self)
+
+    async def _commit(self, commit: Commit, call: Call | None) -> None:
+        try:
+            outcome, change = await self._store(commit, call)
+        except EntityDeleted as error:
+            self._settle(commit, call, error)
+            self._feed(FoundDeleted())
+            return
+        except Exception as error:
+            failed = self._understood(error)
+            self._settle(commit, call, failed)
+            has_changed = commit.change.WhichOneof("action") is not None
+            if has_changed:
+                self._cause = failed
+            self._feed(NotCommitted(commit.operation, has_changed))
+            return
+        # Others may change the state again, while this one's client waits for the other nodes.
+        self._feed(Committed(commit.operation))
+        try:
+            if change is not None:
+                consistency = _CONSISTENCIES[commit.change.write_consistency]
+                await self._home.dissemination.changed(self.entity_id, change, consistency)
+        except Exception as error:
+            self._settle(commit, call, error)
+        else:
+            self._settle(commit, call, outcome)
+
+    async def _store(self, commit: Commit, call: Call | None) -> tuple[Outcome, Change | None]:
+        outcome = Outcome(commit.action, commit.side_effects)
+        if call is None:
+            request = Request(self._home.entity.service_name, commit.name, Any())
+            outcome = Outcome(commit.action, _asynchronous(commit.side_effects))
+        else:
+            request = call.request
+        match commit.change.WhichOneof("action"):
+            case None:
+                return await self._host.commit(request, self._key, (), outcome), None
+            case "update":
+                update: CrdtDelta | Deleted = commit.change.update
+            case _:
+                update = DELETED
+        return await self._home.copies.change(
+            self.entity_id, update, request, outcome, self.copy_changed
+        )
+
+    def _settle(self, commit: Commit, call: Call | None, result: Outcome | Exception) -> None:
+        if call is None:
+            return
+        call.is_committing = False
+        if isinstance(result, Exception):
+            call.fail(result)
+        else:
+            call.answer(result, ends=commit.ends)
+        if commit.ends or call.is_left or isinstance(result, Exception) or call.has_ended:
+            self._calls.pop(commit.command_id, None)
+
+    def _understood(self, error: Exception) -> Exception:
+        """Return what to tell the client about an error."""
+        if isinstance(error, TranslationFault):
+            detail = f"entity {self.entity_id!r}: {error}"
+            self._report(f"Unexpected entity state: {detail}")
+            return EntityCrashed(detail=detail)
+        return error
+
+    async def _read_copy(self) -> None:
+        try:
+            await self._home.copies.read(self.entity_id, self._look)
+        except Exception as error:
+            self._lose(error)
+
+    def _look(self, copy: Change | None) -> None:
+        self._feed(CopyRead(self._seen(copy)))
+
+    def _seen(self, copy: Change | None) -> View | Deleted | None:
+        if copy is None or isinstance(copy, Deleted):
+            return copy
+        return view_of(copy, Viewpoint(self._home.node, self._home.dissemination.members))
+
+    # --- The stream ------------------------------------------------------------------
+
+    def _send(self, message: CrdtStreamIn | None) -> None:
+        if message is not None and message.HasField("stream_cancelled"):
+            self._home.asked(self, message.stream_cancelled.id)
+        self._unsent.append(message)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        stream = self._stream
+        assert stream is not None, "there is a stream before there is a message"
+        try:
+            while self._unsent:
+                message = self._unsent[0]
+                if message is None:
+                    if self._receiving is not None:
+                        self._receiving.cancel()
+                    await stream.aclose()
+                else:
+                    await stream.send(message)
+                self._unsent.popleft()
+        except UserFunctionUnavailable as gone:
+            # It may have said why.
+            await self._host.clock.sleep(LAST_WORDS_TIMEOUT_S)
+            self._lose(gone)
+        finally:
+            self._sending = None
+        if self._missed_news:
+            self._missed_news = False
+            self._feed(CopyChanged())
+        if self.is_idle():
+            self._home.became_idle(self)
+
+    async def _receive_all(self, stream: EntityStream[CrdtStreamIn, CrdtStreamOut]) -> None:
+        try:
+            while True:
+                self._feed(MessageArrived(await stream.receive()))
+        except UserFunctionError as error:
+            # How it ended says more than that it did.
+            self._lose(stream.unasked() or error)
+        except Exception as error:
+            log.exception("entity_failed", entity_id=self.entity_id)
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        """Give the entity up for what became of its stream, or of its copy."""
+        if self._cause is None:
+            self._cause = error
+        self._feed(StreamLost("Unexpected entity termination", _detail(error)))
+
+    # --- Trouble ---------------------------------------------------------------------
+
+    def _crash(self, reason: str, detail: str) -> None:
+        cause = self._cause or UserFunctionError(reason, detail=detail)
+        is_mere_end = isinstance(cause, UserFunctionUnavailable) and not self._calls
+        if not is_mere_end:
+            if isinstance(cause, UserFunctionError | DeadlineExceeded):
+                self._report(f"{cause}: {_detail(cause)}")
+            self._host.instrument.entity_crashed(self._home.entity, self.entity_id, cause)
+        is_its_fault = isinstance(cause, UserFunctionError) and not isinstance(
+            cause, UserFunctionUnavailable
+        )
+        error = EntityCrashed if is_its_fault else EntityTerminating
+        self.is_over = True
+        self._fail_all(error(detail=f"{cause}: {detail}"))
+        self._home.ended(self)
+
+    def _report(self, text: str) -> None:
+        self._host.report(f"{self._home.entity.service_name}: {text}")
+
+
+def conditions_without_names(conditions: Conditions | None) -> Conditions | None:
+    """Return conditions under which something may be done any number of times."""
+    if conditions is None or not conditions.message_hops:
+        return None
+    return Conditions(message_hops=conditions.message_hops)
+
+
+def _asynchronous(side_effects: Sequence[SideEffect]) -> list[SideEffect]:
+    """Return side effects that nobody waits for, since nobody is there any more."""
+    copies = []
+    for side_effect in side_effects:
+        copy = SideEffect()
+        copy.CopyFrom(side_effect)
+        copy.synchronous = False
+        copies.append(copy)
+    return copies
+
+
+def _detail(error: Exception) -> str:
+    detail = error.detail if isinstance(error, CloudstateError) else ""
+    return detail or str(error)

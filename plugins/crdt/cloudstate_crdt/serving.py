@@ -1,0 +1,50 @@
+"""Puts together what serves the entities of one service on this node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from cloudstate_core.cluster import NodeIdentity
+from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.handler import CommandHandler
+from cloudstate_core.kind import RuntimeHost
+from cloudstate_core.store import MAX_PAYLOAD_BYTES
+from cloudstate_crdt.copies import Copies
+from cloudstate_crdt.dissemination import Alone
+from cloudstate_crdt.live_entities import LiveEntities, open_live_entities
+from cloudstate_crdt.registry import DEFAULT_MAX_STATE_BYTES, standard_types
+from cloudstate_crdt.replica import Replica
+from cloudstate_crdt.stored_form import StoredForm
+
+__all__ = ["open_serving"]
+
+#: A copy is one value in the store.
+_MAX_STATE_BYTES = min(DEFAULT_MAX_STATE_BYTES, MAX_PAYLOAD_BYTES)
+
+#: This node, where it is the only one.
+_ALONE = NodeIdentity("local", 0)
+
+
+@asynccontextmanager
+async def open_serving(entity: DeployedEntity, host: RuntimeHost) -> AsyncIterator[CommandHandler]:
+    """Serve the entities of a service, and stop in the end.
+
+    Args:
+        entity: The service.
+        host: What the runtime offers.
+    """
+    node = _ALONE
+    form = StoredForm(standard_types(), _MAX_STATE_BYTES)
+    copies = Copies(entity.persistence_id, Replica(node.name, node.epoch), form, host)
+    entities = LiveEntities(entity, host, copies, Alone(node.name), node.name)
+    async with (
+        open_live_entities(entities),
+        host.stateless(entity, entities) as handler,
+    ):
+        try:
+            yield handler
+        finally:
+            # Else requests whose streams never end by themselves would use up all the time that
+            # there is for the others.
+            entities.end_streams()
