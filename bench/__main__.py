@@ -23,6 +23,7 @@ MODULES = (
     "effects",
     "overload",
     "crdt_types",
+    "crdt_replication",
     "start",
 )
 
