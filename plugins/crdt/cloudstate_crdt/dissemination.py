@@ -23,3 +23,6 @@ class Alone:
 
     async def changed(self, entity_id: str, delta: Change, consistency: str) -> None:
         """Return: the change is stored by every node there is."""
+
+    def unsure(self, entity_id: str) -> None:
+        """Do nothing: there is no copy to compare with."""

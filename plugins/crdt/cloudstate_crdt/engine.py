@@ -334,6 +334,8 @@ class CrdtEngine:
             has_changed = commit.change.WhichOneof("action") is not None
             if has_changed:
                 self._cause = failed
+                # It may be stored all the same.
+                self._home.dissemination.unsure(self.entity_id)
             self._feed(NotCommitted(commit.operation, has_changed))
             return
         # Others may change the state again, while this one's client waits for the other nodes.

@@ -99,3 +99,10 @@ class Dissemination(Protocol):
             TooFewReplicas: They did not in time. The change stays here and still spreads.
         """
         ...
+
+    def unsure(self, entity_id: str) -> None:
+        """Take note that a copy may be another than was said, so that it is compared.
+
+        For a change of which it is not known whether it was stored: if it was, it spreads too.
+        """
+        ...

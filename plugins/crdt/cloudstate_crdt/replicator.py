@@ -44,6 +44,7 @@ from cloudstate_crdt.replication.words import (
     Settle,
     StateRead,
     Ticked,
+    Unsure,
 )
 
 __all__ = ["Replicator", "topic_of"]
@@ -139,6 +140,9 @@ class Replicator:
         finally:
             del self._waiters[number]
 
+    def unsure(self, entity_id: str) -> None:
+        self._give(Unsure(entity_id))
+
     def _too_few(self, consistency: str) -> TooFewReplicas:
         members = self._cluster.members
         is_all = consistency == Consistency.ALL
@@ -156,7 +160,7 @@ class Replicator:
             await stack.enter_async_context(transport.listen(self._topic, self._received))
             stack.enter_context(self._cluster.on_change(lambda m: self._give(MembersChanged(m))))
             self._give(MembersChanged(self._cluster.members))
-            transport.on_gap(lambda: self._give(GapSuspected()))
+            stack.enter_context(transport.on_gap(lambda: self._give(GapSuspected())))
             for task in (self._tick(), self._send_all(), self._load()):
                 self._begin(task)
             self._open = stack.pop_all()

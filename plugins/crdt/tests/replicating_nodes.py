@@ -60,8 +60,10 @@ class LoopTransport(Transport):
         finally:
             del self._network.listeners[self.node, topic]
 
-    def on_gap(self, missed: Callable[[], None]) -> None:
+    @contextmanager
+    def on_gap(self, missed: Callable[[], None]) -> Iterator[None]:
         self.missed.append(missed)
+        yield
 
 
 class FixedCluster:

@@ -48,5 +48,5 @@ def promise(counts: Counter[str], converged_after_s: list[float]) -> str:
         f" {counts['sent buckets']} comparisons, {counts['states read']} states sent;"
         f" {counts['waits kept']} changes confirmed by others; 0 divergences, 0 lost;"
         f" converged after heal: median {converged_after_s[schedules // 2]:.1f} s,"
-        f" p99 {converged_after_s[schedules * 99 // 100]:.1f} s of simulated time"
+        f" p99 {converged_after_s[schedules * 99 // 100]:.1f} s of simulated time; ok"
     )

@@ -191,6 +191,18 @@ async def test_a_hint_of_a_gap_leads_to_a_comparison_at_once(three: Three) -> No
     assert three.values() == [1, 1, 1]
 
 
+async def test_a_change_that_may_be_stored_is_compared(three: Three) -> None:
+    # It was stored, but the store had failed to say so.
+    three.nodes[1].replicas.copies["x"] = GCounter({three.nodes[1].me: 5})
+    await three.clock.advance(3.0)
+    assert three.values() == [None, 5, None]
+
+    three.nodes[1].replicator.unsure("x")
+    await three.clock.advance(3.0)
+
+    assert three.values() == [5, 5, 5]
+
+
 async def test_garbage_is_reported_and_harms_nothing(three: Three) -> None:
     receive = three.network.listeners["b", topic_of("counters")]
     with structlog.testing.capture_logs() as logged:

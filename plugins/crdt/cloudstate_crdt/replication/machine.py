@@ -45,6 +45,7 @@ from cloudstate_crdt.replication.words import (
     Received,
     StateRead,
     Ticked,
+    Unsure,
 )
 from cloudstate_crdt.replication_pb2 import (
     Changes,
@@ -116,6 +117,8 @@ class ReplicationMachine:
                 self._received(given)
             case Changed():
                 self._own.add(given)
+                self._comparisons.has_changed(given.entity_id)
+            case Unsure():
                 self._comparisons.has_changed(given.entity_id)
             case Flush():
                 self._flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from cloudstate_crdt.replicas import Change, Consistency, Deleted
 from cloudstate_crdt.replication.recent import Interval, RecentChanges
@@ -74,7 +74,7 @@ class OwnChanges:
         if self._station.peers:
             for batch in in_batches(written, self._station.batch_bytes):
                 self._station.broadcast(changes=Changes(changes=batch))
-        self.settle()
+        self.settle(range(self.last - len(written) + 1, self.last + 1))
 
     def answer(self, peer: Peer, ranges: Iterable[tuple[int, int]]) -> None:
         """Send again what a node misses."""
@@ -83,15 +83,16 @@ class OwnChanges:
         for interval in intervals:
             self._repair(peer, interval)
 
-    def stored(self, peer: Peer, sequences: Iterable[int]) -> None:
+    def stored(self, peer: Peer, sequences: Collection[int]) -> None:
         """Take note that a node has stored changes."""
         for sequence in sequences:
             self._waits.stored(sequence, peer.identity)
-        self.settle()
+        self.settle(sequences)
 
-    def settle(self) -> None:
-        """Let go on who has waited long enough, or for enough nodes."""
-        self._station.to_do += self._waits.settle(self._station.members, self._station.now_s)
+    def settle(self, sequences: Iterable[int] | None = None) -> None:
+        """Let go on who has waited long enough for a change, or for enough nodes; None: any."""
+        station = self._station
+        station.to_do += self._waits.settle(station.members, station.now_s, sequences)
 
     def send_again(self) -> None:
         """Send what is waited for once more to those who have not confirmed it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cloudstate_core.cluster import Members, NodeIdentity
 from cloudstate_crdt.replicas import Consistency
@@ -79,12 +79,15 @@ class Waits:
         """Return what is to be sent again."""
         return [each for each in self._waiting.values() if each.is_due(now_s)]
 
-    def settle(self, members: Members, now_s: float) -> list[Settle]:
-        """Return who need not wait any longer."""
-        if not self._waiting:
-            return []
+    def settle(
+        self, members: Members, now_s: float, sequences: Iterable[int] | None = None
+    ) -> list[Settle]:
+        """Return who need not wait any longer for some of the changes; None for all of them."""
         settled: list[Settle] = []
-        for sequence, waiting in list(self._waiting.items()):
+        for sequence in list(self._waiting) if sequences is None else sequences:
+            waiting = self._waiting.get(sequence)
+            if waiting is None:
+                continue
             settled += self._settle(waiting, members, now_s)
             if not waiting.waiters:
                 del self._waiting[sequence]

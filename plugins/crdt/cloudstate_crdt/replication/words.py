@@ -31,6 +31,7 @@ __all__ = [
     "Settle",
     "StateRead",
     "Ticked",
+    "Unsure",
 ]
 
 # --- Instructions --------------------------------------------------------------------
@@ -177,6 +178,13 @@ class Changed:
 
 
 @value
+class Unsure:
+    """The copy of an entity may be another than this node knows of."""
+
+    entity_id: str
+
+
+@value
 class Flush:
     """Whatever is ready to be sent is to be sent."""
 
@@ -248,6 +256,7 @@ Input = (
     Ticked
     | MembersChanged
     | Changed
+    | Unsure
     | Flush
     | Received
     | GapSuspected
