@@ -15,8 +15,13 @@ from cloudstate_core.store import StateStore
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.testing.kit.answers import Answers, CannedAnswers
-from cloudstate_core.testing.kit.commands import Headers, called_request, streamed_request
-from cloudstate_core.testing.kit.handled import Handled
+from cloudstate_core.testing.kit.commands import (
+    Headers,
+    called_request,
+    conditions,
+    streamed_request,
+)
+from cloudstate_core.testing.kit.handled import Handled, PassedOn
 from cloudstate_core.testing.kit.runtime import KitRuntime
 
 __all__ = ["PASSIVATION_TIMEOUT_S", "AsyncEntityKit"]
@@ -47,6 +52,7 @@ class AsyncEntityKit:
         clock: ManualClock | None = None,
         store: StateStore | None = None,
         passivation_timeout_s: float = PASSIVATION_TIMEOUT_S,
+        delivers: bool = True,
         plugins: Plugins | None = None,
     ) -> None:
         """Check the declarations; nothing is opened yet. `EntityKit` tells of the arguments."""
@@ -60,6 +66,7 @@ class AsyncEntityKit:
             self.clock,
             self.store,
             passivation_timeout_s,
+            delivers=delivers,
         )
         self._turn = asyncio.Lock()
 
@@ -79,9 +86,24 @@ class AsyncEntityKit:
     ) -> None:
         await self.aclose()
 
-    async def handle(self, command: Any, message: Any, *, metadata: Headers = None) -> Handled:
+    async def handle(
+        self,
+        command: Any,
+        message: Any,
+        *,
+        metadata: Headers = None,
+        key: str | None = None,
+        if_match: int | str | None = None,
+    ) -> Handled:
         """Carry out one command; see `EntityKit.handle`."""
-        request = called_request(self._runtime.served, self._service, command, message, metadata)
+        request = called_request(
+            self._runtime.served,
+            self._service,
+            command,
+            message,
+            metadata,
+            conditions(key, if_match),
+        )
         async with self._turn:
             await self._runtime.open()
             return await self._runtime.handle(request)
@@ -99,6 +121,18 @@ class AsyncEntityKit:
         async with aclosing(self._runtime.stream(request)) as answers:
             async for handled in answers:
                 yield handled
+
+    async def outbox(self) -> list[PassedOn]:
+        """Return the messages that wait to be delivered; see `EntityKit.outbox`."""
+        async with self._turn:
+            await self._runtime.open()
+            return await self._runtime.outbox()
+
+    async def deliver(self) -> list[PassedOn]:
+        """Deliver what waits in the outbox; see `EntityKit.deliver`."""
+        async with self._turn:
+            await self._runtime.open()
+            return await self._runtime.deliver()
 
     async def crash(self) -> None:
         """Lose everything that is not in the store; see `EntityKit.crash`."""

@@ -15,7 +15,7 @@ from cloudstate_core.testing.async_entity_kit import PASSIVATION_TIMEOUT_S, Asyn
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.testing.kit.answers import Answers
 from cloudstate_core.testing.kit.commands import Headers
-from cloudstate_core.testing.kit.handled import Handled, KitError
+from cloudstate_core.testing.kit.handled import Handled, KitError, PassedOn
 
 __all__ = ["EntityKit", "KitClock"]
 
@@ -52,6 +52,7 @@ class EntityKit:
         clock: ManualClock | None = None,
         store: StateStore | None = None,
         passivation_timeout_s: float = PASSIVATION_TIMEOUT_S,
+        delivers: bool = True,
         plugins: Plugins | None = None,
     ) -> None:
         """Check the declarations; nothing is carried out yet.
@@ -68,6 +69,8 @@ class EntityKit:
             store: Where state is kept; a new memory store if not given.
             passivation_timeout_s: Idle time after which an entity leaves memory, unless it says
                 otherwise, in seconds of `clock`.
+            delivers: Whether asynchronous effects are carried out at the end of `handle`. If not,
+                they wait for `deliver`.
             plugins: Where kinds come from; the installed plugins if not given.
 
         Raises:
@@ -86,6 +89,7 @@ class EntityKit:
             clock=clock,
             store=store,
             passivation_timeout_s=passivation_timeout_s,
+            delivers=delivers,
             plugins=plugins,
         )
         self.clock = KitClock(self._kit.clock, self)
@@ -107,10 +111,20 @@ class EntityKit:
     ) -> None:
         self.close()
 
-    def handle(self, command: Any, message: Any, *, metadata: Headers = None) -> Handled:
+    def handle(
+        self,
+        command: Any,
+        message: Any,
+        *,
+        metadata: Headers = None,
+        key: str | None = None,
+        if_match: int | str | None = None,
+    ) -> Handled:
         """Carry out one command as if a client had sent it, and then what it passes on.
 
         Side effects that the answer does not wait for are carried out as well, at the end.
+        A command that is sent again with its key is not carried out again, and gets the same
+        answer.
 
         Args:
             command: The command's bare name; or, for a service of `others`, what
@@ -118,15 +132,20 @@ class EntityKit:
             message: The command's request. It names the entity.
             metadata: The client's headers. The handler gets all of them; a runtime passes none to
                 entities that it is not told to.
+            key: The client's name for the command, as in the header `idempotency-key`.
+            if_match: The version that the entity must have, as `Handled.version` tells it.
 
         Raises:
             KitError: There is no such command, it takes another message, or the handler asked for
                 something that nothing answers.
             CloudstateError: What the client would be told, except for failures that the handler
-                answered. What the handler raised is in the note and, with its traceback, in the
-                log.
+                answered: `KeyReused` for another command under the same key, `VersionMismatch` for
+                another version. What the handler raised is in the note and, with its traceback,
+                in the log.
         """
-        return self.run(self._kit.handle(command, message, metadata=metadata))
+        return self.run(
+            self._kit.handle(command, message, metadata=metadata, key=key, if_match=if_match)
+        )
 
     def stream(self, command: Any, messages: Any, *, metadata: Headers = None) -> list[Handled]:
         """Carry out a streamed command and return one `Handled` for each of its answers.
@@ -146,6 +165,25 @@ class EntityKit:
             return [handled async for handled in answers]
 
         return self.run(collected())
+
+    def outbox(self) -> list[PassedOn]:
+        """Return the messages that wait to be delivered, in the order in which they were stored.
+
+        They are the asynchronous effects of stateful entities, and are stored with what the command
+        changed. Those on services that the kit does not have wait for ever.
+        """
+        return self.run(self._kit.outbox())
+
+    def deliver(self) -> list[PassedOn]:
+        """Deliver what waits in the outbox, and what that causes; return it with the answers.
+
+        A message has its effect once, however often it comes.
+
+        Raises:
+            CloudstateError: A message could not be delivered. It stays in the outbox, as those
+                after it do.
+        """
+        return self.run(self._kit.deliver())
 
     def crash(self) -> None:
         """Lose everything that is not in the store, as a process does that is killed.

@@ -22,6 +22,7 @@ from cloudstate_core.frontend import FrontEnd, Limits, Served
 from cloudstate_core.handler import CommandHandler
 from cloudstate_core.instrument import Instruments
 from cloudstate_core.links import FunctionLink
+from cloudstate_core.passing_on import Report, Targets
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import SLICES, StateStore
 from cloudstate_runtime.activation.grace import Grace
@@ -33,7 +34,6 @@ from cloudstate_runtime.function.reports import Reports
 from cloudstate_runtime.routing.caller import RuntimeCaller
 from cloudstate_runtime.routing.router import Router
 from cloudstate_runtime.routing.served import ServedNow
-from cloudstate_runtime.routing.targets import Report, Targets
 from cloudstate_runtime.settings import RuntimeSettings
 
 __all__ = ["NO_SECTIONS", "PROXY_NAME", "Runtime", "limits_of", "open_runtime"]

@@ -218,7 +218,7 @@ def test_an_entity_that_asks_itself_is_told_of_the_circle() -> None:
 def test_a_forward_in_a_circle_comes_to_an_end() -> None:
     kit = EntityKit(Desk().entities[1])
 
-    with pytest.raises(RoutingError, match="passed on more than 16 times"):
+    with pytest.raises(RoutingError, match="more than 16 forwards and side effects"):
         kit.handle("Bounce", Page(id="a"))
 
 

@@ -10,13 +10,14 @@ from google.protobuf.any_pb2 import Any as Any_
 from google.protobuf.message import Message
 
 from cloudstate_core.anys import AnyError, pack_message
+from cloudstate_core.conditions import checked_command_key, parsed_version
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
-from cloudstate_core.handler import Request
+from cloudstate_core.handler import Conditions, Request
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.targets import target_of
 from cloudstate_core.testing.kit.handled import KitError
 
-__all__ = ["Headers", "called_request", "streamed_request"]
+__all__ = ["Headers", "called_request", "conditions", "streamed_request"]
 
 #: Headers as a test may write them.
 Headers = Metadata | Mapping[str, str | bytes] | None
@@ -56,7 +57,12 @@ def _method_named(
 
 
 def called_request(
-    served: Mapping[str, DeployedEntity], service: str, command: Any, message: Any, given: Headers
+    served: Mapping[str, DeployedEntity],
+    service: str,
+    command: Any,
+    message: Any,
+    given: Headers,
+    conditions: Conditions | None = None,
 ) -> Request:
     """Return what a client sends who sends one message and waits for one answer.
 
@@ -67,7 +73,27 @@ def called_request(
     if method.client_streaming or method.server_streaming:
         raise KitError(f"{entity.service_name}.{method.name} streams: call it with kit.stream")
     payload = _packed(entity, method, message)
-    return Request(entity.service_name, method.name, payload, metadata=_headers(given))
+    return Request(
+        entity.service_name,
+        method.name,
+        payload,
+        metadata=_headers(given),
+        conditions=conditions,
+    )
+
+
+def conditions(key: str | None, if_match: int | str | None) -> Conditions | None:
+    """Return the conditions that a client names.
+
+    Raises:
+        MalformedRequest: They cannot be such.
+    """
+    if key is None and if_match is None:
+        return None
+    return Conditions(
+        command_key="" if key is None else checked_command_key(key),
+        expected_version=None if if_match is None else parsed_version(str(if_match)),
+    )
 
 
 def streamed_request(

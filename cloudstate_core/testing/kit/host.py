@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
+from random import SystemRandom
 from typing import TypeVar
 
 import structlog
 from google.protobuf.message import Message
 
+from cloudstate.entity_pb2 import SideEffect
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.commit import Committer
+from cloudstate_core.durable.preconditions import Recall
+from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.host.local_link import LocalLink, LocalStream
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine, EntityLimits
 from cloudstate_core.links import Conversation, FunctionLink, Rpc
-from cloudstate_core.store import SLICES, Commit, EntityKey, StateStore, Write
+from cloudstate_core.store import (
+    KEEP_REPLIES,
+    KEEP_REPLIES_S,
+    SLICES,
+    EntityKey,
+    StateStore,
+    Write,
+)
+from cloudstate_core.testing.kit.outbox import Destinations, Outbox
 from cloudstate_core.testing.kit.region import KitRegion
 
 __all__ = ["KitHost", "WatchedLink"]
@@ -29,6 +42,9 @@ log = structlog.get_logger()
 
 #: How long a handler may take, in seconds of the kit's clock. It is the runtime's default.
 _RELAY_TIMEOUT_S = 60.0
+
+#: Through how many messages, one causing the next, a command may come. It is the runtime's default.
+_MAX_MESSAGE_HOPS = 1_000
 
 #: How much may wait, and how many entities there may be: more than any test has.
 _NO_LIMIT = 1_000_000
@@ -50,7 +66,7 @@ class WatchedLink(LocalLink):
 
 
 class KitHost:
-    """A `RuntimeHost` that leaves side effects where they are.
+    """A `RuntimeHost` whose commands are stored as a runtime stores them.
 
     Attributes:
         reported: What the runtime would have told the author of the user function.
@@ -58,7 +74,14 @@ class KitHost:
     """
 
     def __init__(
-        self, link: WatchedLink, store: StateStore, clock: Clock, passivation_timeout_s: float
+        self,
+        link: WatchedLink,
+        store: StateStore,
+        clock: Clock,
+        passivation_timeout_s: float,
+        destinations: Destinations,
+        outbox: Outbox,
+        reported: list[str],
     ) -> None:
         """Keep the parts; nothing is claimed before `restart`."""
         self.link: FunctionLink = link
@@ -68,20 +91,38 @@ class KitHost:
         self.clock = clock
         self.instrument = Instrument()
         self.relay_timeout_s = _RELAY_TIMEOUT_S
-        self.reported: list[str] = []
+        self.reported = reported
         self.regions: dict[str, KitRegion] = {}
         self._passivation_timeout_s = passivation_timeout_s
+        self._destinations = destinations
+        self._outbox = outbox
+        self._committer: Committer
+        self._committed: Callable[[Sequence[SideEffect]], None] = lambda _: None
+
+    def tell_of_commits(self, committed: Callable[[Sequence[SideEffect]], None]) -> None:
+        """Have a function called after each commit, with the side effects of its command."""
+        self._committed = committed
 
     async def restart(self) -> None:
         """Be another process: nothing is in memory, and the store is claimed anew."""
         for region in self.regions.values():
             await region.drop_all()
         self.epoch = await self.store.claim(range(SLICES))
+        self._committer = Committer(
+            self.store,
+            self.epoch,
+            self._destinations,
+            self._outbox,
+            Memory(KEEP_REPLIES_S, KEEP_REPLIES),
+            SystemRandom(),
+            max_message_hops=_MAX_MESSAGE_HOPS,
+        )
 
     def region(
         self, entity: DeployedEntity, start: Callable[[str], Engine]
     ) -> AbstractAsyncContextManager[CommandHandler]:
-        region = KitRegion(entity, start, self, self._opened, self._passivation_timeout_s)
+        recall = Recall(self.store, entity.persistence_id)
+        region = KitRegion(entity, start, self, recall, self._opened, self._passivation_timeout_s)
         self.regions[entity.service_name] = region
         return region
 
@@ -93,9 +134,9 @@ class KitHost:
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
     ) -> Outcome:
-        if writes:
-            await self.store.commit(Commit(key, self.epoch, tuple(writes)))
-        return outcome
+        left = await self._committer.commit(request, key, writes, outcome)
+        self._committed(outcome.side_effects)
+        return left
 
     def limits(self, entity: DeployedEntity) -> EntityLimits:
         return EntityLimits(
@@ -106,7 +147,7 @@ class KitHost:
         )
 
     async def recalled(self, request: Request, key: EntityKey) -> Outcome | None:
-        return None
+        return await Recall(self.store, key.persistence_id).outcome(key.entity_id, request)
 
     def report(self, message: str) -> None:
         log.error("reported_to_user_function", message=message)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.preconditions import Recall, check_version
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.entity_key import entity_id_reader
 from cloudstate_core.errors import CallCycle, RevisionConflict, SequenceConflict, UnknownService
@@ -49,6 +50,7 @@ class KitRegion:
         entity: DeployedEntity,
         start: Callable[[str], Engine],
         host: _Host,
+        recall: Recall,
         opened: ContextVar[list[Conversation]],
         passivation_timeout_s: float,
     ) -> None:
@@ -58,12 +60,14 @@ class KitRegion:
             entity: The service.
             start: Makes an engine.
             host: The time, and where to report.
+            recall: Finds the answers to commands that were carried out before.
             opened: Where the link notes what is opened.
             passivation_timeout_s: Idle time, unless the entity says otherwise.
         """
         self._entity = entity
         self._start = start
         self._host = host
+        self._recall = recall
         self._opened = opened
         self._timeout_s = entity.passivation_timeout_s or passivation_timeout_s
         self._read_id = {
@@ -136,7 +140,11 @@ class KitRegion:
             await self._drop(entity_id)
 
     async def _attempt(self, entity_id: str, request: Request) -> Outcome:
+        before = await self._recall.outcome(entity_id, request)
+        if before is not None:
+            return before
         live = await self._usable(entity_id)
+        check_version(entity_id, request, live.engine)
         try:
             outcome = await live.engine.handle(request)
         except BaseException:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.durable.preconditions import check_no_version
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.host.user_function import UserFunction
@@ -18,8 +19,16 @@ from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import EntityKey, StateStore
 from cloudstate_core.testing.kit.answers import CannedAnswers
 from cloudstate_core.testing.kit.deployed import deployed
-from cloudstate_core.testing.kit.handled import Failed, Handled, KitError, answer_in, unpacked
+from cloudstate_core.testing.kit.handled import (
+    Failed,
+    Handled,
+    KitError,
+    PassedOn,
+    answer_in,
+    unpacked,
+)
 from cloudstate_core.testing.kit.host import KitHost, WatchedLink
+from cloudstate_core.testing.kit.outbox import Destinations, Outbox
 from cloudstate_core.testing.kit.services import Course, Services
 from cloudstate_core.testing.kit.shown_state import ShownState, ShownStates
 
@@ -45,6 +54,8 @@ class KitRuntime:
         clock: Clock,
         store: StateStore,
         passivation_timeout_s: float,
+        *,
+        delivers: bool,
     ) -> None:
         """Check the declarations; `open` begins.
 
@@ -54,10 +65,16 @@ class KitRuntime:
             InvalidSpec: No runtime would serve an entity.
         """
         function = UserFunction(entities, plugins, is_complete=False)
-        self._services = Services(answers)
-        function.caller.connect(self._services)
-        self.host = KitHost(WatchedLink(function, clock), store, clock, passivation_timeout_s)
         self.served: dict[str, DeployedEntity] = {}
+        reported: list[str] = []
+        destinations, outbox = Destinations(self.served, reported), Outbox(store)
+        self._services = Services(answers, destinations, outbox, delivers=delivers)
+        function.caller.connect(self._services)
+        link = WatchedLink(function, clock)
+        self.host = KitHost(
+            link, store, clock, passivation_timeout_s, destinations, outbox, reported
+        )
+        self.host.tell_of_commits(self._services.committed)
         self._kinds: dict[str, EntityKind] = {}
         for entity in function.entities:
             kind = plugins.kind_of(entity.entity_type)
@@ -101,6 +118,8 @@ class KitRuntime:
         self._states.settle()
         before = await self._last_sequence(request.service, entity_id)
         course = Course()
+        if request.service not in self.host.regions:
+            check_no_version(request)
         outcome = await self._services.carry_out(request, course)
         handled = Handled(
             entity_id=entity_id,
@@ -109,9 +128,9 @@ class KitRuntime:
             version=outcome.version,
             _state=await self.state(request.service, entity_id),
         )
-        if outcome.side_effects or outcome.action.HasField("forward"):
+        if outcome.side_effects or course.sent or outcome.action.HasField("forward"):
             self._states.settle()  # they may come back to the entity
-        return await self._finished(request, outcome, handled)
+        return await self._finished(request, outcome, course, handled)
 
     async def stream(self, request: Request) -> AsyncGenerator[Handled, None]:
         """Carry out a streamed command; yield what each answer came to."""
@@ -121,7 +140,19 @@ class KitRuntime:
             async for outcome in outcomes:
                 asked = tuple(course.asked)
                 course.asked.clear()
-                yield await self._finished(request, outcome, Handled(asked=asked))
+                yield await self._finished(request, outcome, course, Handled(asked=asked))
+
+    async def deliver(self) -> list[PassedOn]:
+        """Deliver what waits in the outbox; tell what came of it."""
+        self._states.settle()
+        try:
+            return await self._services.deliver()
+        finally:
+            self._services.give_up()
+
+    async def outbox(self) -> list[PassedOn]:
+        """Tell what waits in the outbox."""
+        return await self._services.waiting()
 
     async def state(self, service: str, entity_id: str) -> ShownState:
         """Return the state of an entity as it is now."""
@@ -151,12 +182,14 @@ class KitRuntime:
                 return found
             after = page[-1].sequence
 
-    async def _finished(self, request: Request, outcome: Outcome, handled: Handled) -> Handled:
+    async def _finished(
+        self, request: Request, outcome: Outcome, course: Course, handled: Handled
+    ) -> Handled:
         """Carry out what a command passes on, and complete what is told of the command."""
         services, action = self._services, outcome.action
         forward = None
         try:
-            effects = await services.pass_on(request, outcome.side_effects)
+            effects = await services.pass_on(request, outcome, course)
             if action.HasField("forward"):
                 forward, action = await services.follow(request, action.forward)
             await services.finish()

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any as AnyType
 
 from google.protobuf.any_pb2 import Any
 
 from cloudstate.entity_pb2 import ClientAction, Forward, SideEffect
 from cloudstate_core.caller import Ask
-from cloudstate_core.errors import AskFailed, CloudstateError, RoutingError
+from cloudstate_core.conditions import checked_command_key
+from cloudstate_core.durable.derived import FORWARD, derived_conditions
+from cloudstate_core.durable.messages import Message, request_of
+from cloudstate_core.errors import AlreadyReceived, AskFailed, CloudstateError
 from cloudstate_core.failure_code import code_of
-from cloudstate_core.handler import CommandHandler, Hop, Outcome, Request
-from cloudstate_core.metadata import Metadata
+from cloudstate_core.handler import CommandHandler, Conditions, Outcome, Request
 from cloudstate_core.status import Status
 from cloudstate_core.testing.kit.answers import CannedAnswers
 from cloudstate_core.testing.kit.handled import Failed, KitError, PassedOn, answer_in, unpacked
+from cloudstate_core.testing.kit.outbox import Destinations, Outbox, told
 from cloudstate_core.waiting import with_waiting
 
 __all__ = ["Course", "Services"]
-
-#: How often a command may be passed on. It is the runtime's default.
-_MAX_HOPS = 16
 
 
 @dataclass(slots=True)
@@ -33,16 +34,22 @@ class Course:
 
     Attributes:
         asked: What its handler asked.
+        committed: All side effects it asked for, if it was stored with its messages; else None.
+        sent: Its messages, in the order of their side effects.
+        passed_on: How many side effects were carried out for it.
         mistake: What is wrong with the test, found where only a handler could be told.
     """
 
     asked: list[PassedOn] = field(default_factory=list)
+    committed: Sequence[SideEffect] | None = None
+    sent: list[PassedOn] = field(default_factory=list)
+    passed_on: int = 0
     mistake: KitError | None = None
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """An asynchronous side effect that is to be carried out when the test's command is done."""
+    """An asynchronous side effect of a service that stores nothing, for when the rest is done."""
 
     passed: PassedOn
     request: Request
@@ -51,16 +58,32 @@ class _Waiting:
 class Services:
     """The services of a kit, and the way between them."""
 
-    def __init__(self, answers: CannedAnswers) -> None:
+    def __init__(
+        self, answers: CannedAnswers, destinations: Destinations, outbox: Outbox, *, delivers: bool
+    ) -> None:
         """Start without services.
 
         Args:
             answers: What to answer in place of services.
+            destinations: Where commands lead.
+            outbox: Where messages wait.
+            delivers: Whether messages are delivered without being asked for.
         """
         self.handlers: dict[str, CommandHandler] = {}
         self._answers = answers
+        self._destinations = destinations
+        self._outbox = outbox
+        self._delivers = delivers
         self._course: ContextVar[Course] = ContextVar("course")
-        self._later: deque[_Waiting] = deque()
+        self._later: deque[_Waiting | Message] = deque()
+
+    def committed(self, effects: Sequence[SideEffect]) -> None:
+        """Note that the command that runs was stored, with the messages that are in the outbox."""
+        course = self._course.get()
+        course.committed = effects
+        course.sent = [self._outbox.told(message) for message in self._outbox.taken]
+        self._later += self._outbox.taken
+        self._outbox.taken.clear()
 
     async def carry_out(self, request: Request, course: Course) -> Outcome:
         """Let the service of a request carry it out, and nothing that it asks for.
@@ -97,25 +120,41 @@ class Services:
                     return
                 yield outcome
 
-    async def pass_on(self, request: Request, effects: Sequence[SideEffect]) -> list[PassedOn]:
-        """Carry out side effects in order, but the asynchronous ones later; tell all of them."""
-        found = []
+    async def pass_on(self, request: Request, outcome: Outcome, course: Course) -> list[PassedOn]:
+        """Carry out what a command asks for beside its answer, in order; tell all of it.
+
+        Messages and what is asynchronous are carried out later.
+        """
+        effects = outcome.side_effects if course.committed is None else course.committed
+        sent, found = deque(course.sent), list[PassedOn]()
         for effect in effects:
-            passed, target = _passed_on(request, effect, "side effect")
-            passed.synchronous = effect.synchronous
-            found.append(passed)
-            if passed.service not in self.handlers:
-                continue
-            if effect.synchronous:
-                passed.answer = answer_in((await self._deliver(target)).action)
-            else:
-                target = replace(target, waiting=(), metadata=with_waiting(target.metadata, ()))
-                self._later.append(_Waiting(passed, target))
+            is_sent = course.committed is not None and (
+                not effect.synchronous or _is_brought(request)
+            )
+            found.append(
+                sent.popleft() if is_sent else await self._carry_out_effect(request, effect, course)
+            )
         return found
+
+    async def _carry_out_effect(
+        self, request: Request, effect: SideEffect, course: Course
+    ) -> PassedOn:
+        course.passed_on += 1
+        conditions = derived_conditions(request, course.passed_on)
+        target = self._destinations.passed_on(request, effect, conditions)
+        passed = told(effect)
+        if passed.service in self.handlers:
+            if effect.synchronous or _is_brought(request):
+                passed.answer = await self._answer_to(target)
+            else:
+                self._later.append(_Waiting(passed, target))
+        return passed
 
     async def follow(self, request: Request, forward: Forward) -> tuple[PassedOn, ClientAction]:
         """Return to whom a command was forwarded, and what that answered."""
-        passed, target = _passed_on(request, forward, "forward")
+        conditions = derived_conditions(request, FORWARD)
+        target = self._destinations.passed_on(request, forward, conditions)
+        passed = told(forward)
         if passed.service not in self.handlers:
             return passed, ClientAction()
         action = (await self._deliver(target)).action
@@ -123,14 +162,47 @@ class Services:
         return passed, action
 
     async def finish(self) -> None:
-        """Carry out the asynchronous side effects, and those that they have in turn."""
-        while self._later:
-            waiting = self._later.popleft()
-            waiting.passed.answer = answer_in((await self._deliver(waiting.request)).action)
+        """Carry out what was left for later, and what that leaves in turn."""
+        await self._work_off(brings=self._delivers)
+
+    async def deliver(self) -> list[PassedOn]:
+        """Bring the messages that wait in the store, and those that they cause; tell all of them.
+
+        Raises:
+            CloudstateError: One of them could not be delivered. It waits on, and those after it.
+        """
+        self._later += [
+            each for each in await self._outbox.waiting() if each.lane.service in self.handlers
+        ]
+        return await self._work_off(brings=True)
+
+    async def waiting(self) -> list[PassedOn]:
+        """Tell of the messages that wait in the store."""
+        return [self._outbox.told(message) for message in await self._outbox.waiting()]
 
     def give_up(self) -> None:
-        """Forget what is still to be done."""
+        """Forget what is still to be done; messages wait in the store."""
         self._later.clear()
+
+    async def _work_off(self, *, brings: bool) -> list[PassedOn]:
+        brought = []
+        while self._later:
+            match self._later.popleft():
+                case _Waiting(passed, request):
+                    passed.answer = await self._answer_to(request)
+                case Message() as message if brings and message.lane.service in self.handlers:
+                    brought.append(await self._bring(message))
+        return brought
+
+    async def _bring(self, message: Message) -> PassedOn:
+        passed = self._outbox.told(message)
+        with suppress(AlreadyReceived):
+            passed.answer = await self._answer_to(request_of(message))
+        await self._outbox.done(message)
+        return passed
+
+    async def _answer_to(self, request: Request) -> AnyType:
+        return answer_in((await self._deliver(request)).action)
 
     async def ask(self, ask: Ask) -> Any:
         """Answer what a handler asks; see `Caller.ask`."""
@@ -159,6 +231,9 @@ class Services:
             ask.payload,
             metadata=metadata,
             hops=(ask.hop,),
+            conditions=Conditions(command_key=checked_command_key(ask.command_key))
+            if ask.command_key
+            else None,
             waiting=ask.waiting,
         )
         try:
@@ -176,13 +251,9 @@ class Services:
 
     async def _deliver(self, request: Request) -> Outcome:
         """Carry out a command that was passed on, with what that asks for in turn."""
-        if len(request.hops) > _MAX_HOPS:
-            raise RoutingError(
-                f"a command was passed on more than {_MAX_HOPS} times",
-                detail=" -> ".join(f"{hop.service}.{hop.command}" for hop in request.hops),
-            )
-        outcome = await self.carry_out(request, Course())
-        await self.pass_on(request, outcome.side_effects)
+        course = Course()
+        outcome = await self.carry_out(request, course)
+        await self.pass_on(request, outcome, course)
         if outcome.action.HasField("forward"):
             _, action = await self.follow(request, outcome.action.forward)
             return Outcome(action)
@@ -198,17 +269,6 @@ def _explained(error: CloudstateError, course: Course) -> Exception:
     return error
 
 
-def _passed_on(
-    request: Request, passed: SideEffect | Forward, how: str
-) -> tuple[PassedOn, Request]:
-    metadata = Metadata.from_wire(passed.metadata)
-    told = PassedOn(passed.service_name, passed.command_name, unpacked(passed.payload), metadata)
-    target = Request(
-        passed.service_name,
-        passed.command_name,
-        passed.payload,
-        metadata=with_waiting(metadata, request.waiting),
-        hops=(*request.hops, Hop(request.service, request.command, how)),
-        waiting=request.waiting,
-    )
-    return told, target
+def _is_brought(request: Request) -> bool:
+    """Return whether a message brings a request, so that nobody waits for its answer."""
+    return request.conditions is not None and bool(request.conditions.message_id)

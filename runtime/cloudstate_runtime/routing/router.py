@@ -22,8 +22,8 @@ from cloudstate_core.errors import (
     UnknownService,
 )
 from cloudstate_core.handler import CommandHandler, Outcome, Request
+from cloudstate_core.passing_on import Report, Targets
 from cloudstate_runtime.routing.served import ServedNow
-from cloudstate_runtime.routing.targets import Report, Targets
 
 __all__ = ["Router"]
 

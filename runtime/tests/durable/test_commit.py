@@ -21,6 +21,7 @@ from cloudstate_core.errors import (
     StoreUnavailable,
 )
 from cloudstate_core.handler import Conditions, Hop, Outcome
+from cloudstate_core.passing_on import Targets
 from cloudstate_core.store import (
     AppendEvents,
     Commit,
@@ -33,7 +34,6 @@ from cloudstate_core.store import (
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.routing.served import ServedNow
-from cloudstate_runtime.routing.targets import Targets
 
 KEY = EntityKey("r.A", "joe")
 OWN = (AppendEvents(0, [packed()]),)

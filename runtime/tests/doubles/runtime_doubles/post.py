@@ -28,6 +28,7 @@ from cloudstate_core.errors import (
 from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.metadata import Metadata
+from cloudstate_core.passing_on import Targets
 from cloudstate_core.store import AppendEvents, EntityKey, StateStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_runtime.activation.grace import Grace
@@ -35,7 +36,6 @@ from cloudstate_runtime.activation.region import Region, open_region
 from cloudstate_runtime.durable.delivery import Delivery, DeliveryLimits, open_delivery
 from cloudstate_runtime.routing.router import Router
 from cloudstate_runtime.routing.served import ServedNow
-from cloudstate_runtime.routing.targets import Targets
 from runtime_doubles.deployed import deploy
 from runtime_doubles.routes import ROUTES
 

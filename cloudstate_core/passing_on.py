@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from cloudstate.entity_pb2 import Forward, SideEffect
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
@@ -11,9 +12,8 @@ from cloudstate_core.errors import MalformedRequest, RoutingError
 from cloudstate_core.handler import Conditions, Hop, Request
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.waiting import with_waiting
-from cloudstate_runtime.routing.served import ServedNow
 
-__all__ = ["Report", "Targets"]
+__all__ = ["Report", "ServedEntities", "Targets"]
 
 _FORWARD, _SIDE_EFFECT = "forward", "side effect"
 
@@ -24,10 +24,20 @@ _TRACE = {_FORWARD: "forwarded from", _SIDE_EFFECT: "as side effect of", "ask": 
 Report = Callable[[str, str], None]
 
 
+class ServedEntities(Protocol):
+    """What is served at the moment.
+
+    Attributes:
+        entities: Every service by its full name.
+    """
+
+    entities: Mapping[str, DeployedEntity]
+
+
 class Targets:
     """Finds what a command passes on to, and tells its author if there is no such thing."""
 
-    def __init__(self, served: ServedNow, report: Report, *, max_hops: int) -> None:
+    def __init__(self, served: ServedEntities, report: Report, *, max_hops: int) -> None:
         """Keep the collaborators.
 
         Args:
