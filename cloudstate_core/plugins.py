@@ -24,6 +24,7 @@ from cloudstate_core.interceptor import Interceptor
 from cloudstate_core.kind import EntityKind
 from cloudstate_core.settings import CORE_SECTIONS, SettingsSection
 from cloudstate_core.store import StoreBackend
+from cloudstate_core.transport import TransportBackend
 
 __all__ = ["PluginInfo", "Plugins", "load_plugins"]
 
@@ -31,12 +32,16 @@ __all__ = ["PluginInfo", "Plugins", "load_plugins"]
 _AXES: dict[str, type] = {
     "kind": EntityKind,
     "store": StoreBackend,
+    "transport": TransportBackend,
     "frontend": FrontEnd,
     "interceptor": Interceptor,
     "instrument": Instrument,
     "command": click.Command,
     "setting": SettingsSection,
 }
+
+#: Where the name of a registered object stands, if not in `name`.
+_NAMED_BY = {"transport": "scheme"}
 
 _HOOK_PREFIX = "cloudstate_register_"
 
@@ -69,6 +74,7 @@ class Plugins:
 
     kinds: dict[str, EntityKind] = field(default_factory=dict)
     stores: dict[str, StoreBackend] = field(default_factory=dict)
+    transports: dict[str, TransportBackend] = field(default_factory=dict)
     frontends: dict[str, FrontEnd] = field(default_factory=dict)
     interceptors: dict[str, Interceptor] = field(default_factory=dict)
     instruments: tuple[Instrument, ...] = ()
@@ -87,8 +93,10 @@ class Plugins:
             PluginError: Two of them have one name.
         """
         sections = dict(CORE_SECTIONS)
-        own = [(each.name, each.type) for each in self.settings.values()]
-        for name, type_ in (*own, *((s.name, s.settings_type) for s in self.stores.values())):
+        named = [(each.name, each.type) for each in self.settings.values()]
+        named += [(each.name, each.settings_type) for each in self.stores.values()]
+        named += [(each.scheme, each.settings_type) for each in self.transports.values()]
+        for name, type_ in named:
             if name in sections:
                 raise PluginError(
                     f"settings section {name!r} is taken by both {sections[name].__module__} and "
@@ -234,7 +242,7 @@ class _Registry:
             type_name = type(found).__qualname__
             count = sum(type(each) is type(found) for each in self._registered[axis].values())
             return f"{type(found).__module__}.{type_name}" + (f" {count + 1}" if count else "")
-        name = getattr(found, "name", None)
+        name = getattr(found, _NAMED_BY.get(axis, "name"), None)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise _fault(
                 entry,
@@ -261,6 +269,7 @@ class _Registry:
         return Plugins(
             kinds=cast("dict[str, EntityKind]", of["kind"]),
             stores=cast("dict[str, StoreBackend]", of["store"]),
+            transports=cast("dict[str, TransportBackend]", of["transport"]),
             frontends=cast("dict[str, FrontEnd]", of["frontend"]),
             interceptors=cast("dict[str, Interceptor]", of["interceptor"]),
             instruments=cast("tuple[Instrument, ...]", tuple(of["instrument"].values())),

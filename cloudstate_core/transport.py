@@ -7,24 +7,56 @@ not be lost is made sure of by whoever sends, with numbers and answers of its ow
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import ClassVar
 
 from cloudstate_core.clock import Clock
 
-__all__ = ["Receive", "Transport", "TransportBackend"]
+__all__ = ["Receive", "Transport", "TransportBackend", "check_node_name", "check_topic"]
 
 #: Takes the name of the node that sent a message, and the message. Called on the event loop, for
 #: one message after another; must not wait, and what it raises is logged and changes nothing.
 Receive = Callable[[str, bytes], None]
+
+_TOPIC = re.compile(r"[A-Za-z0-9._/-]{1,200}")
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_topic(topic: str) -> None:
+    """Return if a topic can be one.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not _TOPIC.fullmatch(topic):
+        raise ValueError(
+            f"expected a topic of 1 to 200 letters, digits and '. _ - /', found {topic!r}"
+        )
+
+
+def check_node_name(name: str) -> None:
+    """Return if a node can have a name.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not _NODE_NAME.fullmatch(name):
+        raise ValueError(
+            "expected a node's name of 1 to 100 letters, digits and '. _ -', the first a letter or "
+            f"a digit, found {name!r}"
+        )
 
 
 class Transport(ABC):
     """One node's way to the others.
 
     Topics are names such as `deltas/carts`: letters, digits and `. _ - /`, at most 200 characters.
+    Whatever is no topic is refused with `ValueError`.
+
+    Should two processes have one name, each hears what the other sends as if from itself.
 
     Attributes:
         node: The name of this node, unique among all that are connected.
@@ -54,15 +86,15 @@ class Transport(ABC):
         """Receive, while the context is open, what others send to this node under a topic.
 
         When it has been entered, what is sent from then on arrives, unless it is lost. A node does
-        not hear what it broadcasts itself.
+        not hear what it sends itself, to whomever.
 
         Raises:
             ValueError: From entering: somebody on this node listens to the topic already.
         """
 
     @abstractmethod
-    def on_gap(self, missed: Callable[[], None]) -> None:
-        """Call `missed` whenever messages to this node may have been lost.
+    def on_gap(self, missed: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `missed`, while the context is open, whenever messages to this node may be lost.
 
         For example after a lost connection came back, or when this node was too slow to take what
         came. It is a hint to compare states soon; a transport that cannot tell never calls.
