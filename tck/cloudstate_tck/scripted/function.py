@@ -15,6 +15,7 @@ import grpc.aio
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.empty_pb2 import Empty
 
+from cloudstate.crdt_pb2 import CrdtStreamIn
 from cloudstate.entity_pb2 import (
     Entity,
     EntityPassivationStrategy,
@@ -31,6 +32,7 @@ from cloudstate_core.status import Status
 from cloudstate_tck.event_sourced_messages import CONFIGURED, MODEL, TWO
 from cloudstate_tck.model import eventsourced_pb2
 from cloudstate_tck.protocol import (
+    CRDT,
     DISCOVER,
     EVENT_SOURCED,
     PROTOCOL_VERSION,
@@ -59,7 +61,7 @@ __all__ = [
 ]
 
 #: What a proxy sends on the stream of an entity.
-StreamIn = EventSourcedStreamIn | ValueEntityStreamIn
+StreamIn = EventSourcedStreamIn | ValueEntityStreamIn | CrdtStreamIn
 
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -125,7 +127,7 @@ class ScriptedFunction:
         self._methods: dict[str, Callable[[AsyncIterator[bytes], Any], Awaitable[None]]] = {
             DISCOVER.path: self._discover,
             REPORT_ERROR.path: self._report_error,
-            **{rpc.path: partial(self._handle, rpc) for rpc in (EVENT_SOURCED, VALUE_ENTITY)},
+            **{rpc.path: partial(self._handle, rpc) for rpc in (EVENT_SOURCED, VALUE_ENTITY, CRDT)},
         }
         self.discovered = asyncio.Event()
 
