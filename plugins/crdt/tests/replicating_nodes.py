@@ -9,7 +9,9 @@ from random import Random
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.cluster import Members, NodeIdentity
-from cloudstate_core.transport import Receive, Transport
+from cloudstate_core.transport import Transport
+from cloudstate_core.transports import Network
+from cloudstate_core.transports.in_process import InProcessTransport
 from cloudstate_crdt import Lattice, Replica, standard_types
 from cloudstate_crdt.replicas import Change, Deleted, digest_of
 from cloudstate_crdt.replication.limits import Limits
@@ -18,58 +20,20 @@ from cloudstate_crdt.replicator import Replicator
 REGISTRY = standard_types()
 
 
-class Network:
-    """Carries what is not cut off."""
+class CountingNetwork(Network):
+    """Counts what nodes send."""
 
-    def __init__(self, max_message_bytes: int = 10_000) -> None:
-        self.max_message_bytes = max_message_bytes
-        self.listeners: dict[tuple[str, str], Receive] = {}
-        self.is_lost: Callable[[str, str], bool] = lambda sender, to: False
-        self.carried = 0
+    sent = 0
 
-    def carry(self, sender: str, to: str, topic: str, message: bytes) -> None:
-        assert len(message) <= self.max_message_bytes
-        receive = self.listeners.get((to, topic))
-        if receive is not None and not self.is_lost(sender, to):
-            self.carried += 1
-            asyncio.get_running_loop().call_soon(receive, sender, message)
-
-
-class LoopTransport(Transport):
-    """One node's end of a `Network`."""
-
-    def __init__(self, network: Network, node: str) -> None:
-        self.node = node
-        self.max_message_bytes = network.max_message_bytes
-        self.missed: list[Callable[[], None]] = []
-        self._network = network
-
-    async def send(self, to: str, topic: str, message: bytes) -> None:
-        self._network.carry(self.node, to, topic, message)
-
-    async def broadcast(self, topic: str, message: bytes) -> None:
-        for to, listens_to in list(self._network.listeners):
-            if to != self.node and listens_to == topic:
-                self._network.carry(self.node, to, topic, message)
-
-    @asynccontextmanager
-    async def listen(self, topic: str, receive: Receive) -> AsyncIterator[None]:
-        self._network.listeners[self.node, topic] = receive
-        try:
-            yield
-        finally:
-            del self._network.listeners[self.node, topic]
-
-    @contextmanager
-    def on_gap(self, missed: Callable[[], None]) -> Iterator[None]:
-        self.missed.append(missed)
-        yield
+    def carry(self, *message: object) -> None:
+        self.sent += 1
+        super().carry(*message)
 
 
 class FixedCluster:
     """Members that a test sets."""
 
-    def __init__(self, transport: LoopTransport, members: Members) -> None:
+    def __init__(self, transport: Transport, members: Members) -> None:
         self.node = NodeIdentity(transport.node, members.epochs[transport.node])
         self.transport = transport
         self.members = members
@@ -118,27 +82,36 @@ class MemoryReplicas:
 
 
 class Node:
-    """One replicator with its copies."""
+    """A node with its copies, and a replicator while it runs."""
+
+    transport: InProcessTransport
+    cluster: FixedCluster
+    replicator: Replicator
 
     def __init__(self, network: Network, name: str, members: Members, clock: Clock) -> None:
+        self.name = name
         self.replicas = MemoryReplicas()
-        self.transport = LoopTransport(network, name)
-        self.cluster = FixedCluster(self.transport, members)
         self.me = Replica(name, members.epochs[name])
+        self._network = network
+        self._members = members
         self._clock = clock
         self._random = Random(name)
-        self.replicator = self.new_replicator()
 
-    def new_replicator(self) -> Replicator:
-        return Replicator(
-            "counters",
-            self.replicas,
-            self.cluster,
-            self._clock,
-            REGISTRY,
-            random=self._random,
-            limits=Limits(),
-        )
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with self._network.connect(self.name) as self.transport:
+            self.cluster = FixedCluster(self.transport, self._members)
+            self.replicator = Replicator(
+                "counters",
+                self.replicas,
+                self.cluster,
+                self._clock,
+                REGISTRY,
+                random=self._random,
+                limits=Limits(),
+            )
+            async with self.replicator:
+                yield
 
     async def change(
         self,
@@ -164,5 +137,5 @@ def members_of(**epochs: int) -> Members:
 async def running(*nodes: Node) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for node in nodes:
-            await stack.enter_async_context(node.replicator)
+            await stack.enter_async_context(node.running())
         yield
