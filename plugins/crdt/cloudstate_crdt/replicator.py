@@ -15,7 +15,7 @@ from typing import Self, assert_never
 import structlog
 
 from cloudstate_core.clock import Clock
-from cloudstate_core.cluster import Cluster
+from cloudstate_core.cluster import Cluster, Members
 from cloudstate_core.errors import CloudstateError
 from cloudstate_crdt.errors import StateRefused, TooFewReplicas
 from cloudstate_crdt.registry import Registry
@@ -70,7 +70,8 @@ _STORE_PAUSE_S = 1.0
 class Replicator:
     """Brings changes to the other nodes and takes in theirs, while the context is open.
 
-    Implements `Dissemination`. Everything that decides is in `ReplicationMachine`.
+    Implements `Dissemination`. Everything that decides is in `ReplicationMachine`. As long as this
+    node is the only member, nothing is done at all.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Replicator:
         )
         self._open = AsyncExitStack()
         self._is_open = False
+        self._has_others = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._waited = 0
@@ -126,6 +128,8 @@ class Replicator:
         return self._cluster.members.epochs.keys()
 
     async def changed(self, entity_id: str, delta: Change, consistency: str) -> None:
+        if not self._has_others:
+            return
         if consistency == Consistency.LOCAL:
             self._give(Changed(entity_id, delta, consistency))
             return
@@ -141,7 +145,8 @@ class Replicator:
             del self._waiters[number]
 
     def unsure(self, entity_id: str) -> None:
-        self._give(Unsure(entity_id))
+        if self._has_others:
+            self._give(Unsure(entity_id))
 
     def _too_few(self, consistency: str) -> TooFewReplicas:
         members = self._cluster.members
@@ -158,11 +163,9 @@ class Replicator:
             self._is_open = True
             stack.push_async_callback(self._close)
             await stack.enter_async_context(transport.listen(self._topic, self._received))
-            stack.enter_context(self._cluster.on_change(lambda m: self._give(MembersChanged(m))))
-            self._give(MembersChanged(self._cluster.members))
             stack.enter_context(transport.on_gap(lambda: self._give(GapSuspected())))
-            for task in (self._tick(), self._send_all(), self._load()):
-                self._begin(task)
+            stack.enter_context(self._cluster.on_change(self._members_changed))
+            self._members_changed(self._cluster.members)
             self._open = stack.pop_all()
         return self
 
@@ -197,6 +200,13 @@ class Replicator:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _members_changed(self, members: Members) -> None:
+        self._give(MembersChanged(members))
+        if not self._has_others and len(members.epochs) > 1:
+            self._has_others = True
+            for work in (self._tick(), self._send_all(), self._load()):
+                self._begin(work)
 
     async def _tick(self) -> None:
         while True:
@@ -254,7 +264,9 @@ class Replicator:
             case Settle():
                 self._settle(instruction)
             case Report():
-                log.warning(instruction.what, topic=self._topic, **instruction.fields)
+                # That a node joins is no reason to worry.
+                tell = log.info if instruction.what == "node_not_known" else log.warning
+                tell(instruction.what, topic=self._topic, **instruction.fields)
             case _:
                 assert_never(instruction)
 

@@ -327,12 +327,14 @@ def test_an_unconfirmed_change_is_sent_again_to_those_who_have_not_confirmed_it(
 # --- Bad input -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("epoch", [0, 6, 8])
-def test_another_epoch_is_refused_and_reported_once_in_a_while(epoch: int) -> None:
+@pytest.mark.parametrize(
+    ("epoch", "what"), [(0, "epoch_refused"), (6, "epoch_refused"), (8, "node_not_known")]
+)
+def test_another_epoch_is_refused_and_reported_once_in_a_while(epoch: int, what: str) -> None:
     a = Machine()
     done = a.hear_change(1, epoch=epoch)
 
-    assert reports(done) == ["epoch_refused"]
+    assert reports(done) == [what]
     assert joins(done) == []
     assert a.hear_change(2, epoch=epoch) == []
     a.tick(10.0)

@@ -267,13 +267,10 @@ class ReplicationMachine:
         if peer is not None and peer.epoch == epoch:
             return peer
         members = self._station.members
-        self._station.report(
-            "epoch_refused",
-            sender,
-            found=epoch,
-            expected=members.epochs.get(sender),
-            expelled=members.expelled.get(sender),
-        )
+        expected, expelled = members.epochs.get(sender, 0), members.expelled.get(sender, 0)
+        # A node that joins may be heard of before it is known to have joined.
+        what = "epoch_refused" if epoch < expected or epoch <= expelled else "node_not_known"
+        self._station.report(what, sender, found=epoch, expected=expected, expelled=expelled)
         return None
 
     def _changes_received(self, peer: Peer, process: int, changes: Changes) -> None:
