@@ -14,6 +14,7 @@
         * UnknownService           no such service, or no such method
         * LimitExceeded            too large, or too many at once
         * DeadlineExceeded         the time the caller allowed is over
+        * CallerLeft               the caller did not wait for the answer
         * ConditionFailed          what the caller made the command depend on does not hold
             * VersionMismatch      the entity has another version than the caller expects
             * NoVersions           entities of that service have no versions to compare
@@ -45,6 +46,7 @@ __all__ = [
     "AlreadyReceived",
     "AskFailed",
     "CallCycle",
+    "CallerLeft",
     "CloudstateError",
     "ConditionFailed",
     "ConfigurationError",
@@ -184,6 +186,15 @@ class DeadlineExceeded(RequestError):
 
     status = Status.DEADLINE_EXCEEDED
     retryable = True
+
+
+class CallerLeft(RequestError):
+    """The caller did not wait for the answer, and what keeps no state was cancelled.
+
+    What the user function had done by then is done.
+    """
+
+    status = Status.CANCELLED
 
 
 class ConditionFailed(RequestError):

@@ -7,7 +7,8 @@ stage can be replaced by another of the same shape: a fake, a remote node, an in
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import field
 from typing import Protocol
 
 from google.protobuf.any_pb2 import Any
@@ -17,7 +18,7 @@ from cloudstate_core.errors import UnknownService
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.value import value
 
-__all__ = ["CommandHandler", "Conditions", "Hop", "Outcome", "Request", "unstreamed"]
+__all__ = ["CommandHandler", "Conditions", "Departure", "Hop", "Outcome", "Request", "unstreamed"]
 
 
 @value
@@ -54,6 +55,21 @@ class Conditions:
     message_hops: int = 0
 
 
+class Departure(Protocol):
+    """Tells when a caller does not wait any more."""
+
+    def has_left(self) -> bool:
+        """Return whether the caller is gone."""
+        ...
+
+    def when_left(self, listener: Callable[[], object] | None) -> None:
+        """Have a function called when the caller leaves, in place of the one before; or none.
+
+        It is not called for a caller that is gone already.
+        """
+        ...
+
+
 @value
 class Request:
     """One call of one method of one service.
@@ -73,6 +89,8 @@ class Request:
         conditions: Under what the command is carried out; None for none.
         waiting: Entities that wait for the answer in the middle of a command of their own, each
             as service, "/" and entity id; the first one has waited longest.
+        departure: Tells when the caller has left. What keeps no state is then cancelled; a command
+            of an entity is not. None for a caller that waits in any case, or cancels by itself.
     """
 
     service: str
@@ -84,6 +102,7 @@ class Request:
     messages: AsyncIterator[Any] | None = None
     conditions: Conditions | None = None
     waiting: tuple[str, ...] = ()
+    departure: Departure | None = field(default=None, compare=False, repr=False)
 
     def without_metadata(self) -> Request:
         """Return the same request without the client's headers."""
@@ -98,6 +117,7 @@ class Request:
             self.messages,
             self.conditions,
             self.waiting,
+            self.departure,
         )
 
 

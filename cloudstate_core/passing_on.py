@@ -82,6 +82,7 @@ class Targets:
             hops=hops,
             conditions=conditions,
             waiting=waiting,
+            departure=request.departure if is_forward else None,
         )
         if len(hops) > self._max_hops:
             raise self.misrouted(

@@ -13,7 +13,7 @@ import structlog
 from cloudstate_core.clock import Clock
 from cloudstate_core.durable.preconditions import check_no_version
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.errors import DeadlineExceeded, Stopping, UserFunctionError
+from cloudstate_core.errors import CallerLeft, DeadlineExceeded, Stopping, UserFunctionError
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.instrument import Instrument
 from cloudstate_runtime.activation.grace import Grace
@@ -37,19 +37,29 @@ class _Running:
         task: What works for it at the moment; None while its caller does something else.
     """
 
-    __slots__ = ("_was_cut", "task")
+    __slots__ = ("_has_left", "_was_cut", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[object] | None = None
-        self._was_cut = False
+        self._was_cut = self._has_left = False
 
     def was_cut(self) -> bool:
         """Return whether its time is over."""
         return self._was_cut
 
+    def has_left(self) -> bool:
+        """Return whether nobody waits for its answer."""
+        return self._has_left
+
     def cut(self) -> None:
         """End it, at the latest when its caller asks for more."""
         self._was_cut = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def leave(self) -> None:
+        """End it, because its caller has left."""
+        self._has_left = True
         if self.task is not None:
             self.task.cancel()
 
@@ -76,11 +86,20 @@ class StatelessService:
         self._ended = asyncio.Event()
 
     async def handle(self, request: Request) -> Outcome:
-        """Carry out a request with one message and one answer, as long as its deadline allows."""
+        """Carry out a request with one message and one answer, as long as its deadline allows.
+
+        It is cancelled at the user function when the caller leaves: nothing that it has changed is
+        kept here, so nothing can be left half done. What it has answered is carried out to its end.
+        """
         running, began_s = self._begin(request)
+        departure = request.departure
+        if departure is not None:
+            departure.when_left(running.leave)
         try:
             outcome = await self._in_time(request, running, partial(self._handler.handle, request))
         finally:
+            if departure is not None:
+                departure.when_left(None)
             self._end(running)
         self._handled(request, began_s)
         return outcome
@@ -133,6 +152,8 @@ class StatelessService:
         if self._stopping:
             raise Stopping("the runtime is stopping")
         check_no_version(request)
+        if request.departure is not None and request.departure.has_left():
+            raise CallerLeft("the caller left before the command was begun")
         now_s = self._clock.monotonic_s()
         if request.deadline_s is not None and request.deadline_s <= now_s:
             raise DeadlineExceeded("the deadline passed before the command was begun")
@@ -161,6 +182,8 @@ class StatelessService:
         except asyncio.CancelledError:
             if running.was_cut() and task is not None and task.uncancel() == 0:
                 raise Stopping(_CUT_OFF) from None
+            if running.has_left() and task is not None and task.uncancel() == 0:
+                raise CallerLeft("the caller left before there was an answer") from None
             raise
         except UserFunctionError as error:
             detail = f": {error.detail}" if error.detail else ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from runtime_doubles.engines import ORDERS, order, replied, settled
 
 from cloudstate_core.errors import (
+    CallerLeft,
     DeadlineExceeded,
     MalformedRequest,
     Stopping,
@@ -197,3 +200,76 @@ async def test_a_caller_that_is_cancelled_as_well_stays_cancelled(service, handl
     await draining
 
     assert call.cancelled() or isinstance(call.exception(), asyncio.CancelledError)
+
+
+# --- Callers that leave --------------------------------------------------------------
+
+
+class Client:
+    """A caller that may leave."""
+
+    def __init__(self, *, has_left: bool = False) -> None:
+        self.listener: Callable[[], object] | None = None
+        self._has_left = has_left
+
+    def has_left(self) -> bool:
+        return self._has_left
+
+    def when_left(self, listener: Callable[[], object] | None) -> None:
+        self.listener = listener
+
+    def leave(self) -> None:
+        self._has_left = True
+        if self.listener is not None:
+            self.listener()
+
+
+async def test_a_request_is_cancelled_when_its_caller_leaves(
+    service: StatelessService, handler: Handler
+) -> None:
+    client = Client()
+    leaving = asyncio.create_task(service.handle(replace(order(), departure=client)))
+    staying = asyncio.create_task(service.handle(replace(order(), departure=Client())))
+    await settled()
+    assert handler.running == 2
+
+    client.leave()
+
+    with pytest.raises(CallerLeft):
+        await leaving
+    assert handler.running == 1
+    handler.go_on.set()
+    await staying
+
+
+async def test_what_comes_after_the_answer_is_not_cancelled(
+    service: StatelessService, handler: Handler
+) -> None:
+    client = Client()
+    handler.go_on.set()
+
+    async def answered_and_followed_up() -> str:
+        await service.handle(replace(order(), departure=client))
+        client.leave()
+        await asyncio.sleep(0)
+        return "followed up"
+
+    assert await asyncio.create_task(answered_and_followed_up()) == "followed up"
+
+
+async def test_a_request_whose_caller_has_left_is_not_begun(
+    service: StatelessService, handler: Handler
+) -> None:
+    with pytest.raises(CallerLeft):
+        await service.handle(replace(order(), departure=Client(has_left=True)))
+    assert handler.running == 0
+
+
+async def test_a_caller_that_is_cancelled_is_not_one_that_left(service: StatelessService) -> None:
+    call = asyncio.create_task(service.handle(replace(order(), departure=Client())))
+    await settled()
+
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call

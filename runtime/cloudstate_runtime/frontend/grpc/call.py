@@ -54,6 +54,8 @@ class Call:
 
     __slots__ = (
         "_arrived",
+        "_has_left",
+        "_listener",
         "_unconfirmed_bytes",
         "_wire",
         "deadline_s",
@@ -94,6 +96,22 @@ class Call:
         self.window_opened: asyncio.Event | None = None
         self._arrived: asyncio.Event | None = None
         self._unconfirmed_bytes = 0
+        self._has_left = False
+        self._listener: Callable[[], object] | None = None
+
+    def has_left(self) -> bool:
+        """Return whether the client has hung up."""
+        return self._has_left
+
+    def when_left(self, listener: Callable[[], object] | None) -> None:
+        """Have a function called when the client hangs up."""
+        self._listener = listener
+
+    def leave(self) -> None:
+        """Tell that the client has hung up."""
+        self._has_left = True
+        if self._listener is not None:
+            self._listener()
 
     def received(self, data: bytes, size_bytes: int) -> None:
         """Keep what came of the messages until they are read.
@@ -157,7 +175,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """A method that takes one message and gives one. It runs to its end, whoever hangs up."""
+    """A method that takes one message and gives one.
+
+    It runs to its end, whoever hangs up; what it calls is told of that.
+    """
 
     answer: Callable[[Call, bytes], Awaitable[bytes]]
 

@@ -467,6 +467,7 @@ class GrpcConnection(asyncio.Protocol):
     def _hang_up(self, call: Call) -> None:
         """The client does not wait any more. A command goes on; it may be half done already."""
         self._forget(call)
+        call.leave()
         if isinstance(call.method, Conversation) and call.task is not None:
             call.task.cancel()
         self._close_if_drained()

@@ -101,6 +101,7 @@ class MethodTable:
                     call.deadline_s,
                     conditions=_conditions(call, versions=versions),
                     waiting=waiting,
+                    departure=call,
                 )
             )
             action = outcome.action

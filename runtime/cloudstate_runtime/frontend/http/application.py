@@ -32,7 +32,7 @@ from cloudstate_runtime.frontend.http.errors import (
     refusal_response,
 )
 from cloudstate_runtime.frontend.http.incoming import Headers, decompressed
-from cloudstate_runtime.frontend.http.protocol import JSON_REPLY
+from cloudstate_runtime.frontend.http.protocol import JSON_REPLY, STREAMED
 from cloudstate_runtime.frontend.http.request import check_json_type
 from cloudstate_runtime.frontend.http.response import JSON
 from cloudstate_runtime.frontend.http.routes import RouteTable
@@ -119,6 +119,7 @@ class HttpApplication:
                     headers.metadata,
                     host.clock.monotonic_s() + host.limits.default_deadline_s,
                     conditions=_conditions(headers, endpoint) if headers.conditions else None,
+                    departure=scope.get("extensions", {}).get(STREAMED),
                 )
             )
             return self._answer(endpoint, outcome)

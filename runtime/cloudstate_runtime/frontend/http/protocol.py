@@ -24,8 +24,7 @@ __all__ = ["JSON_REPLY", "STREAMED", "BoundedHttpProtocol", "StreamControl"]
 #: did; if not, the response is to be sent as any other.
 JSON_REPLY = "cloudstate.json_reply"
 
-#: Key among the extensions of an ASGI scope for what a streamed response needs besides: a
-#: `StreamControl`.
+#: Key among the extensions of an ASGI scope for the connection: a `StreamControl`.
 STREAMED = "cloudstate.streamed"
 
 #: How long a client may take for what was sent before its connection was cut off, in seconds.
@@ -54,9 +53,16 @@ def _without_offer(data: bytes) -> bytes:
 
 
 class StreamControl(Protocol):
-    """The connection, as far as a streamed response needs it."""
+    """The connection, as far as a streamed response needs it; and a `Departure`.
 
-    def watch(self, gone: Callable[[], object] | None) -> None:
+    As long as somebody listens for it, a client that says no more is gone.
+    """
+
+    def has_left(self) -> bool:
+        """Return whether the client is gone."""
+        ...
+
+    def when_left(self, listener: Callable[[], object] | None) -> None:
         """Have a function called as soon as the client is gone; None for an end of that."""
         ...
 
@@ -133,8 +139,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # What a streamed response calls: a `StreamControl`.
 
-    def watch(self, gone: Callable[[], object] | None) -> None:
-        self._gone = gone
+    def has_left(self) -> bool:
+        return self.transport.is_closing()
+
+    def when_left(self, listener: Callable[[], object] | None) -> None:
+        self._gone = listener
         self._is_patient = False
 
     def be_patient(self) -> None:

@@ -129,7 +129,7 @@ class _Stream:
     async def run(self, variables: tuple[str, ...], receive: Receive) -> None:
         """Return when everything is said; the call ends at once when the client is gone."""
         if self._task is not None:
-            self._control.watch(self._task.cancel)
+            self._control.when_left(self._task.cancel)
         try:
             await self._respond(variables, receive)
         except asyncio.CancelledError:
@@ -142,7 +142,7 @@ class _Stream:
             await self._end_with(self._calls.refusal(error, endpoint.service, endpoint.command))
         finally:
             self._stop_beating()
-            self._control.watch(None)
+            self._control.when_left(None)
 
     async def _respond(self, variables: tuple[str, ...], receive: Receive) -> None:
         request = await self._request(variables, receive)
