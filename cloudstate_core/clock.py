@@ -24,6 +24,14 @@ class Clock(ABC):
     def monotonic_s(self) -> float:
         """Return seconds since some fixed moment; never goes back."""
 
+    def busy_s(self) -> float:
+        """Return how many seconds the calling thread has worked, since some fixed moment.
+
+        Time in which other threads or processes had the processor does not count, where that can
+        be told. A clock that cannot tell returns the monotonic time.
+        """
+        return self.monotonic_s()
+
     @abstractmethod
     def unix_time_s(self) -> float:
         """Return seconds since 1970-01-01 UTC. For showing and storing, never for deciding."""
@@ -56,6 +64,9 @@ class SystemClock(Clock):
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def busy_s(self) -> float:
+        return time.thread_time()
 
     def unix_time_s(self) -> float:
         return time.time()

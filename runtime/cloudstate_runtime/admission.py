@@ -33,6 +33,7 @@ class AdmittingHandler:
         """Keep the next handler, and the bounds."""
         self._handler = handler
         self._now_s = clock.monotonic_s
+        self._busy_s = clock.busy_s
         self._adapts = limits.adaptive_admission
         self._most = limits.max_commands_in_flight
         self._limit = AdaptiveLimit(
@@ -101,17 +102,20 @@ class AdmittingHandler:
         return limit.enter()
 
     def _ask(self, requests: int) -> None:
-        """Ask the loop how late it is, now and then."""
+        """Ask the loop how late it is, now and then.
+
+        In the time that it works, not in that of the clock: what keeps it waiting while others have
+        the processor is no queue of its own, and refusing requests would shorten nothing.
+        """
         self._until_sample -= requests
         if self._until_sample < 0 and self._adapts and not self._is_asking:
             self._until_sample = _REQUESTS_PER_SAMPLE - 1
             self._is_asking = True
-            asyncio.get_running_loop().call_soon(self._answered, self._now_s())
+            asyncio.get_running_loop().call_soon(self._answered, self._busy_s())
 
     def _answered(self, asked_s: float) -> None:
         self._is_asking = False
-        now_s = self._now_s()
-        self._limit.observe(now_s, now_s - asked_s)
+        self._limit.observe(self._now_s(), self._busy_s() - asked_s)
 
 
 class Admission(Interceptor):

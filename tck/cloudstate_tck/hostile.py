@@ -121,6 +121,11 @@ class Script:
     at_event: Sequence[Instruction] = ()
     at_end: Sequence[Instruction] = (End(),)
 
+    @property
+    def says_more(self) -> bool:
+        """Whether something comes after an answer, unasked, and breaks the protocol."""
+        return self.reported and self.client == frozenset({Status.OK})
+
 
 class HostileSession(ModelSession):
     """One stream of a hostile entity.

@@ -74,6 +74,11 @@ class Script:
     at_start: Sequence[Instruction] = ()
     at_end: Sequence[Instruction] = (End(),)
 
+    @property
+    def says_more(self) -> bool:
+        """Whether something comes after an answer, unasked, and breaks the protocol."""
+        return self.reported and self.client == frozenset({Status.OK})
+
 
 class HostileValueSession(ValueModelSession):
     """One stream of a hostile entity.

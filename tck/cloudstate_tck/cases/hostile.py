@@ -70,7 +70,10 @@ async def provoke(script: Script, examination: Examination, entity_id: str) -> N
     recovers = not (script.at_start or script.at_event)
     state = BEFORE
     if recovers:
-        # What an entity does unasked may go unseen until there is something to ask it.
+        # What an entity does unasked may go unseen until there is something to ask it; if it is on
+        # its way until then, it meets the next command, and that one fails.
+        if script.says_more:
+            await status_of(examination, entity_id)
         state = await _expect_recovery(examination, entity_id, _states(script))
     if script.reported:
         await _expect_report(examination, reports, entity_id)

@@ -52,7 +52,10 @@ async def provoke(script: Script, examination: Examination, entity_id: str) -> N
         await _expect_report(script, examination, reports)
         await _expect_status(script.client, examination, entity_id, "the entity is asked again")
         return
-    # What an entity does unasked may go unseen until there is something to ask it.
+    # What an entity does unasked may go unseen until there is something to ask it; if it is on its
+    # way until then, it meets the next command, and that one fails.
+    if script.says_more:
+        await status_of(examination, entity_id)
     state = await _expect_recovery(script, examination, entity_id)
     await _expect_report(script, examination, reports)
     # Whatever the proxy has in memory: only a new stream shows what is stored.
