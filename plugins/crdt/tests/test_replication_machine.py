@@ -389,6 +389,92 @@ def test_any_bytes_are_taken_in_or_reported(garbage: bytes) -> None:
     assert len(joins(a.hear_change(1, process=99))) == 1
 
 
+NUMBERS = st.integers(0, 5) | st.integers(0, 2**64 - 1)
+IDS = st.sampled_from(["x", "y", "", "x" * 600])
+CHANGES = st.lists(
+    st.builds(
+        EntityChange,
+        entity_id=IDS,
+        state=st.sampled_from([REGISTRY.write(counted(1)), REGISTRY.write(GSet()), b"?"]),
+        sequences=st.lists(NUMBERS, max_size=3),
+        answer=st.booleans(),
+    ),
+    max_size=3,
+)
+ENTITY_DIGESTS = st.lists(
+    st.builds(EntityDigest, entity_id=IDS, digest=st.binary(max_size=17)), max_size=3
+)
+BODIES = st.one_of(
+    st.builds(lambda c, n: {"changes": Changes(changes=c, forgotten=n)}, CHANGES, NUMBERS),
+    st.builds(
+        lambda p, n: {"stored": Stored(process=p, sequences=n)},
+        st.sampled_from([OWN_PROCESS, 9]),
+        st.lists(NUMBERS),
+    ),
+    st.builds(
+        lambda p, r: {"missing": Missing(process=p, ranges=[Range(first=a, last=b) for a, b in r])},
+        st.sampled_from([OWN_PROCESS, 9]),
+        st.lists(st.tuples(NUMBERS, NUMBERS), max_size=3),
+    ),
+    st.builds(
+        lambda n, d, c: {"status": Status(last=n, digest=d, compare=c)},
+        NUMBERS,
+        st.binary(max_size=16),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda r, d: {"buckets": Buckets(round=r, digests=d)},
+        NUMBERS,
+        st.sampled_from([b"", bytes(2048), b"1" * 2048]),
+    ),
+    st.builds(
+        lambda r, b, m: {"entities": Entities(round=r, buckets=b, more=m)},
+        st.integers(0, 3),
+        st.lists(
+            st.builds(Bucket, number=st.integers(0, 300), entities=ENTITY_DIGESTS), max_size=3
+        ),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda r, s, w, a, b: {
+            "states": States(round=r, states=s, wanted=w, were_wanted=a, is_last=b)
+        },
+        st.integers(0, 3),
+        CHANGES,
+        st.lists(IDS, max_size=3),
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda n, i, c, d: {"part": Part(number=n, index=i, count=c, data=d)},
+        st.integers(0, 2),
+        st.integers(0, 2),
+        NUMBERS.map(lambda n: n % 2**32),
+        st.binary(max_size=9),
+    ),
+)
+
+
+@given(st.lists(st.tuples(BODIES, st.sampled_from([PEERS_PROCESS, 9])), max_size=12))
+def test_any_messages_in_any_order_are_taken_in_or_reported(said) -> None:
+    a = Machine()
+    for body, process in said:
+        done = a.hear(process=process, **body)
+        for instruction in [*done, *a.flush(), *a.tick(0.3)]:
+            match instruction:
+                case Join() if instruction.entity_id == "y":
+                    a.machine.receive(JoinRefused(instruction, "no"))
+                case Join():
+                    a.machine.receive(Joined(instruction, has_changed=True))
+                case Read():
+                    a.machine.receive(StateRead(instruction, counted(2)))
+                case _:
+                    pass
+    a.tick(0.3)
+
+    assert len(joins(a.hear_change(1, process=77))) == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [

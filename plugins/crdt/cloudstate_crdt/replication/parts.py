@@ -13,6 +13,9 @@ from cloudstate_crdt.replication_pb2 import Part
 
 __all__ = ["Reassembly", "split"]
 
+#: What one part holds at least, unless it is the last.
+_MIN_PART_BYTES = 256
+
 
 def split(message: bytes, number: int, part_bytes: int) -> Iterator[Part]:
     """Cut a message into parts.
@@ -20,7 +23,7 @@ def split(message: bytes, number: int, part_bytes: int) -> Iterator[Part]:
     Args:
         message: What is cut.
         number: What tells this message from the others of this process.
-        part_bytes: How much of the message goes into one part.
+        part_bytes: How much of the message goes into one part; not too little.
     """
     count = -(-len(message) // part_bytes)
     for index in range(count):
@@ -33,6 +36,8 @@ class Reassembly:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        # Each takes some room beside what is in it.
+        self._max_parts = -(-max_bytes // _MIN_PART_BYTES)
         self._which: tuple[int, int, int] | None = None
         self._parts: dict[int, bytes] = {}
         self._bytes = 0
@@ -51,6 +56,8 @@ class Reassembly:
                 f"expected a part of {part.count}, found number {part.index} of"
                 f" {len(part.data)} bytes"
             )
+        if part.count > self._max_parts:
+            raise StateTooLarge(f"expected at most {self._max_parts} parts, found {part.count}")
         which = (process, part.number, part.count)
         if which != self._which:
             self._begin(which)
