@@ -11,6 +11,8 @@ import json
 import sys
 
 from bench.figures import Figure, machine, print_table, rows
+from cloudstate_core.log import configure
+from cloudstate_core.settings import LogSettings
 
 MODULES = (
     "commands",
@@ -34,6 +36,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*MODULES, []], help="default: all")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
+    # What is measured in this process says more than anybody wants to read beside the table.
+    configure(LogSettings(level="error"))
     figures: list[Figure] = []
     for name in given.names or MODULES:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
