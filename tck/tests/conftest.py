@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,8 @@ from cloudstate_tck.scripted.function import ScriptedFunction
 from cloudstate_tck.scripted.proxy import ScriptedProxy
 from cloudstate_tck.scripted.proxy_server import Front, serving_proxy
 from cloudstate_tck.scripted.session import ModelSession
+
+sys.path.append(str(Path(__file__).parent))
 
 #: For what must come: the machine may be busy.
 PATIENT_S = 10.0

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import broken_crdt_functions as broken
+import pytest
+
 from cloudstate_tck.case import Verdict
+from cloudstate_tck.crdt_messages import MODEL, TWO
 from cloudstate_tck.examination import Conditions
 from cloudstate_tck.meeting import examining_function
 from cloudstate_tck.registry import FUNCTION_PHASES, all_cases, select
@@ -10,7 +16,7 @@ from cloudstate_tck.runner import run_case
 from cloudstate_tck.scripted.crdt_session import CrdtModelSession, crdt_spec
 from cloudstate_tck.scripted.function import ScriptedFunction
 
-ALL = {"D1", *(f"C{number}" for number in range(1, 83))}
+ALL = {"D1", *(f"C{number}" for number in range(1, 83)), *(f"CX{n}" for n in range(1, 18))}
 
 
 async def examine(
@@ -32,3 +38,149 @@ async def test_a_correct_user_function_passes_every_case(failed):
 
     assert failed(results) == {}
     assert {id_ for id_, result in results.items() if result.verdict is Verdict.PASSED} == ALL
+
+
+def of_types(*numbers: int) -> set[str]:
+    """Return the cases of all types that have these numbers among the eight of a type."""
+    firsts = [3, 11, 19, 27, 35, 44, 52, 60]
+    # LWWRegister has one more, in front of its sixth.
+    return {
+        f"C{first + number - 1 + (first == 35 and number > 5)}"
+        for first in firsts
+        for number in numbers
+    }
+
+
+NEW, CHANGES, STARTED, CREATED, MIXED, BACK, DELETES, DELETED = (of_types(n) for n in range(1, 9))
+STREAMED = {f"C{number}" for number in range(77, 82)} | {f"CX{number}" for number in range(2, 7)}
+WITH_ANSWERS = ALL - {"D1", "C1", "C2"} - DELETED - {f"CX{number}" for number in range(7, 18)}
+FAULTS = {f"CX{number}" for number in range(7, 18)}
+OF_A_COMMAND = {"CX12", "CX13", "CX14", "CX15"}
+UNCHANGED_STATE = (
+    (NEW - {"C35"})
+    | {"C20", "C28", "C61", "C37", "C54", "C62", "C46", "C38", "C55", "C63", "C47"}
+    | (MIXED - {"C56"})
+    | BACK
+    | {"C68", "C70", "C71", "C73", "C76", *STREAMED, "CX1"}
+)
+WITH_A_DELTA = (
+    CHANGES
+    | (STARTED - {"C37", "C46"})
+    | (CREATED - {"C38", "C47", "C55"})
+    | MIXED
+    | BACK
+    | DELETES
+    | {"C35", "C40", "C68", "C69", "C70", "C72", "C74", "C76", "C77", "C78", "C79", "C80", "C81"}
+    | {"C82", "CX1", "CX3", "CX4"}
+)
+VOTED = {"C61", "C62", "C63", "C64", "C65", "C66"}
+REPLICATED = CREATED | MIXED | (BACK - {"C49"}) | {"CX1", "CX2"}
+
+#: What each mistake must fail, no more and no less.
+BROKEN = {
+    broken.StateIgnoredAtStart: STARTED | BACK,
+    broken.DeltasIgnored: REPLICATED,
+    broken.DeltasSentBack: REPLICATED,
+    broken.NeverSendsADelta: WITH_A_DELTA,
+    broken.SendsAnEmptyStateAction: UNCHANGED_STATE | {"C75"},
+    broken.SendsTheStateUnchanged: UNCHANGED_STATE,
+    broken.NeverDeletes: DELETES,
+    broken.DeletesBeforeItReplies: DELETES,
+    broken.AnswersADeletion: DELETED | {"CX6"},
+    broken.FailsOnADeletion: DELETED | {"CX6"},
+    broken.WrongCommandId: WITH_ANSWERS,
+    broken.MetadataWithTheReply: WITH_ANSWERS - {"C69", "C72", "C75"},
+    broken.EndsWithAnError: WITH_ANSWERS | DELETED,
+    broken.SaysGoodbye: WITH_ANSWERS | DELETED,
+    broken.SendsElementsThatWereThere: {"C20", "C21", "C23"},
+    broken.SendsElementsThatWereThereToo: {"C28", "C31"},
+    broken.SendsRemovalsOfNothing: {"C28", "C31"},
+    broken.RemovesAndAddsInVain: {"C28"},
+    broken.ClearsNothingThatIsEmpty: {"C28"},
+    broken.ClearsOneByOne: {"C28", "C31"},
+    broken.RemembersAdditionsBeforeAClear: {"C28"},
+    broken.ClearsAfterItAdds: {"C31", "C32"},
+    broken.KeepsTheFirstValueToItself: {"C35", "C72"},
+    broken.SendsTheFirstValueLater: {"C37", "C38", "C41"},
+    broken.ForgetsClocks: {"C40"},
+    broken.ForgetsClockValues: {"C40"},
+    broken.SendsNothingForTheSameValue: {"C40"},
+    broken.TurnsOff: {"C48"},
+    broken.TurnsOnTwice: {"C48"},
+    broken.SendsEveryVote: {"C61"},
+    broken.CountsForOthers: VOTED,
+    broken.DoesNotCountItself: VOTED,
+    broken.BeginsWithoutAVoter: {"C60", "C61", "C65", "C66"},
+    broken.MergesWhatIsAdded: {"C56"},
+    broken.AddsWhatIsUpdated: {"C53", "C54", "C56", "C57"},
+    broken.SendsNothingForNewZeros: {"C53", "C56", "C74"},
+    broken.SendsRemovalsOfWhatWasAdded: {"C53", "C56"},
+    broken.KeepsWhatIsRemovedElsewhere: {"C56"},
+    broken.EffectsAlwaysAsynchronous: {"C71"},
+    broken.EffectsReversed: {"C73", "C74"},
+    broken.EffectsLostWithAForward: {"C72"},
+    broken.ChangeLostWithAForward: {"C69", "C72"},
+    broken.AsksForARestart: {"C75", "C76"},
+    broken.TopLevelFailure: {"C75", "C76"},
+    broken.AlwaysLocal: {"C82"},
+    broken.AlwaysMajority: WITH_A_DELTA,
+    broken.DoesNotSayStreamed: STREAMED,
+    broken.AlwaysSaysStreamed: WITH_ANSWERS - {"CX4", "CX5", "CX6"},
+    broken.PushesBeforeItReplies: {"C77", "C78", "C79", "C81", "CX3", "CX4"},
+    broken.PushesItsOwnChange: {"CX4"},
+    broken.PushesNothing: {"C77", "C78", "C79", "C81", "CX2", "CX3", "CX4"},
+    broken.PushesNothingFromElsewhere: {"CX2"},
+    broken.PushesToOneAlone: {"CX3"},
+    broken.PushesAfterNoChange: {"CX3"},
+    broken.EndsStreamsInSilence: {"C78", "CX2"},
+    broken.NeverEndsStreams: {"C78", "CX2"},
+    broken.EffectsWithTheFirstReply: {"C81"},
+    broken.PushesWithoutEffects: {"C81"},
+    broken.RepliesWhereNothingIsWanted: {"C80", "CX3", "CX4"},
+    broken.DoesNotAnswerCancellations: {"C79", "C80", "CX3", "CX4", "CX5"},
+    broken.AnswersCancellationsWithAChangeAlone: {"CX3", "CX5"},
+    broken.ForgetsWhatALeaverChanges: {"C79", "C80", "CX4"},
+    broken.KeepsLeavers: {"C79", "CX3"},
+    broken.TellsNobodyOfALeaver: {"CX4"},
+    broken.AnswersCancellationsTwice: {"C79", "C80", "CX3", "CX4", "CX5"},
+    broken.BreaksTheStreamOnAFault: FAULTS,
+    broken.FailsWithoutEnding: OF_A_COMMAND,
+    broken.FailsEveryFaultForNoCommand: OF_A_COMMAND,
+    broken.AnswersCommandsForOthers: {"CX12"},
+    broken.IgnoresDeltasOfOtherTypes: {"CX16", "CX17"},
+    broken.OneStateForAll: {"CX1"},
+}
+
+
+@pytest.mark.parametrize("make_session", BROKEN, ids=lambda mistake: mistake.__name__)
+async def test_a_mistake_fails_exactly_the_cases_that_look_at_it(
+    assert_fails_exactly, make_session
+):
+    await assert_fails_exactly(partial(examine, make_session), BROKEN[make_session])
+
+
+async def test_a_case_without_its_services_is_pending(failed):
+    results = await examine(spec=crdt_spec(TWO))
+
+    assert failed(results) == {}
+    pending = {id_ for id_, result in results.items() if result.verdict is Verdict.PENDING}
+    assert pending == ALL - {"D1"}
+    assert results["C3"].reason == f"the user function does not announce {MODEL}"
+
+
+@pytest.mark.parametrize(
+    ("change", "case"),
+    [
+        (lambda spec: setattr(spec.entities[0], "entity_type", "cloudstate.valueentity.X"), "C1"),
+        (lambda spec: setattr(spec.entities[1], "entity_type", "cloudstate.valueentity.X"), "C1"),
+        (lambda spec: setattr(spec.entities[2], "entity_type", "cloudstate.valueentity.X"), "C2"),
+        (lambda spec: spec.entities[2].ClearField("passivation_strategy"), "C2"),
+    ],
+)
+async def test_a_wrong_announcement_fails_its_case(failed, change, case):
+    spec = crdt_spec()
+    change(spec)
+
+    results = await examine(spec=spec, only=("C1", "C2"))
+
+    assert failed(results).keys() == {case}
