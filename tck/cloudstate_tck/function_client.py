@@ -117,6 +117,7 @@ class ProtocolStream(Generic[In, Out]):
         self._call = call
         self._patience_s = patience_s
         self._is_cut = False
+        self._reading: asyncio.Task[Any] | None = None
 
     async def send(self, *messages: In) -> None:
         """Send messages. A broken stream shows when the answer is missing."""
@@ -151,6 +152,19 @@ class ProtocolStream(Generic[In, Out]):
         found = await self.receive(what, expected)
         expect_equal(what, expected, found)
         return found
+
+    async def expect_silence(self, what: str, within_s: float) -> None:
+        """Expect no message, and no end, for a while.
+
+        Raises:
+            Mismatch: If there is one.
+        """
+        # A read that is given up ends the call, so it goes on.
+        self._reading = asyncio.ensure_future(self._call.read())
+        done, _ = await asyncio.wait([self._reading], timeout=within_s)
+        if done:
+            found = await self._read(what, "nothing")
+            raise Mismatch(what, expected="nothing", found=found or "the end of the stream")
 
     async def half_close(self) -> None:
         """Say that nothing follows."""
@@ -197,9 +211,10 @@ class ProtocolStream(Generic[In, Out]):
         raise Mismatch(what, expected=expected, found=found)
 
     async def _read(self, what: str, expected: object) -> Out | None:
+        reading, self._reading = self._reading or self._call.read(), None
         try:
             async with asyncio.timeout(self._patience_s):
-                message = await self._call.read()
+                message = await reading
         except TimeoutError:
             found = f"nothing within {self._patience_s:g} s"
             raise Mismatch(what, expected=expected, found=found) from None
