@@ -36,6 +36,7 @@ from cloudstate_core.clock import Clock, SystemClock
 from cloudstate_core.entity import DeployedEntity, DeployedMethod
 from cloudstate_core.frontend import Deployment, FrontEnd, Limits
 from cloudstate_core.handler import CommandHandler, Outcome, Request
+from cloudstate_core.interceptor import Interceptor
 from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
 from cloudstate_runtime.frontend.http import HttpFrontEnd
 from cloudstate_runtime.frontend.port import Port, open_port
@@ -337,11 +338,14 @@ async def _open_door(
     front_ends: Sequence[FrontEnd] | None = None,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    interceptor: Interceptor | None = None,
     **sections: object,
 ) -> AsyncIterator[Door]:
     handler, served = FakeHandler(), FakeServed()
     served.serve(*deployments)
-    host = FakeHost(handler, served, limits or Limits(), clock or SystemClock(), sections=sections)
+    limits, clock = limits or Limits(), clock or SystemClock()
+    first = handler if interceptor is None else interceptor.wrap(handler, clock, limits)
+    host = FakeHost(first, served, limits, clock, sections=sections)
     fronts = [GrpcFrontEnd(), HttpFrontEnd()] if front_ends is None else front_ends
     async with open_port(fronts, host, "127.0.0.1", 0) as port:
         door = Door(port, host, handler, served)

@@ -89,6 +89,11 @@ class HttpApplication:
         if response.headers is not _JSON_ONLY or not _sent_at_once(response, scope):
             await send_response(response, send)
 
+    def is_whole_command(self, method: str, path: str) -> bool:
+        """Return whether a request is for a user function, and sends no stream."""
+        found = self._current_routes().find(method, path)
+        return found is not None and not found[0].client_streaming
+
     def _current_routes(self) -> RouteTable[Endpoint]:
         served = self._host.served
         if served.revision != self._revision:

@@ -12,11 +12,13 @@ from typing import ClassVar, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from cloudstate_core.door import Door
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.frontend import Acceptor, FrontEnd, FrontEndHost
 from cloudstate_runtime.frontend.calls import Calls
 from cloudstate_runtime.frontend.http.application import HttpApplication
 from cloudstate_runtime.frontend.http.codec import JsonCodec
+from cloudstate_runtime.frontend.http.gate import Gate
 from cloudstate_runtime.frontend.http.json_format_codec import JsonFormatCodec
 from cloudstate_runtime.frontend.http.protocol import BoundedHttpProtocol
 from cloudstate_runtime.frontend.http.rules import rule_faults
@@ -88,7 +90,14 @@ class _HttpAcceptor:
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         self._protocol = partial(
-            BoundedHttpProtocol, config, self._state, host.limits, self._connection_closed
+            BoundedHttpProtocol,
+            config,
+            self._state,
+            host.limits,
+            self._connection_closed,
+            Gate(host.handler, application.is_whole_command)
+            if isinstance(host.handler, Door)
+            else None,
         )
 
     async def accept(self, connection: socket.socket) -> None:

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.http.errors import error_response
+from cloudstate_runtime.frontend.http.gate import Gate, response_bytes
 
 __all__ = ["JSON_REPLY", "STREAMED", "BoundedHttpProtocol", "StreamControl"]
 
@@ -87,12 +88,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         server_state: ServerState,
         limits: Limits,
         closed: Callable[[], None],
+        gate: Gate | None = None,
     ) -> None:
-        """Keep the collaborators; `closed` is called when the connection is over."""
+        """Keep the collaborators.
+
+        Args:
+            config: What uvicorn's protocol needs.
+            server_state: Likewise.
+            limits: What to refuse.
+            closed: Called when the connection is over.
+            gate: Says which requests are to be read at all; None for all.
+        """
         super().__init__(config, server_state, app_state={})
         self._closed = closed
         self.access_log = False  # paths hold entity ids, which are the application's data
         self._limits = limits
+        self._gate = gate
+        self._is_kept_out = False
         self._refusal: tuple[int, Status, str] | None = None
         self._is_broken = False
         self._in_head = self._in_message = self._is_fresh = False
@@ -158,6 +170,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = self._in_message = self._is_fresh = True
+        self._is_kept_out = False
         self._head_bytes = self._body_bytes = self._wire_bytes = 0
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
@@ -183,10 +196,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        super().on_headers_complete()
+        if self._gate is not None and self._may_keep_out():
+            self._is_kept_out = not self._gate.lets_in(self.parser.get_method(), self.url)
+        if not self._is_kept_out:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
+        if self._is_kept_out:
+            if self._body_bytes > self._limits.max_request_bytes:
+                self._refuse(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"expected at most {self._limits.max_request_bytes} bytes of body, found more",
+                )
+            return
         if self._body_bytes > self._limits.max_request_bytes and self.cycle.response_complete:
             # Nobody reads it, and the answer is out.
             self.transport.close()
@@ -194,7 +217,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_message = False
+        if self._is_kept_out:
+            self._turn_away()
+            return
         super().on_message_complete()
+
+    def _may_keep_out(self) -> bool:
+        """Return whether a request could be answered here, of which only the head is known."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return (
+            (cycle is None or cycle.response_complete)
+            and not self.expect_100_continue
+            and self.parser.get_method() != b"HEAD"
+        )
+
+    def _turn_away(self) -> None:
+        """Answer a request for which there was no room, now that all of it has come."""
+        assert self._gate is not None
+        self._is_kept_out = False
+        keep_alive = self.parser.should_keep_alive()
+        self.transport.write(self._gate.answer(keep_alive=keep_alive))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _send_json(self, scope: object, body: bytes, version: int | None) -> bool:
         """Send a reply in one piece, unless there is anything special about it."""
@@ -292,7 +337,4 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _write_error(self, status: int, code: Status, message: str) -> None:
         response = error_response(status, code, message)
-        head = [f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\n".encode()]
-        head += [name + b": " + value + b"\r\n" for name, value in response.headers]
-        length = b"content-length: %d\r\n" % len(response.body)
-        self.transport.write(b"".join((*head, length, b"connection: close\r\n\r\n", response.body)))
+        self.transport.write(response_bytes(response, (b"connection", b"close")))
