@@ -10,7 +10,7 @@ from random import Random
 from typing import Any as AnyType
 
 from puppet.puppet_pb2 import Word
-from puppets import SERVICE, Puppet, order, reply, update
+from puppets import SERVICE, Puppet, cancelled, order, reply, update
 
 from cloudstate.crdt_pb2 import CrdtStateAction, CrdtStreamOut
 from cloudstate_core.anys import decode
@@ -120,7 +120,7 @@ class Served:
         self,
         entity_id: str,
         *answers: CrdtStreamOut | bytes,
-        when_cancelled: Sequence[CrdtStreamOut | bytes] = (),
+        when_cancelled: Sequence[CrdtStreamOut | bytes] = (cancelled(),),
         held: bool = False,
         **fields: AnyType,
     ) -> AsyncGenerator[Outcome, None]:
