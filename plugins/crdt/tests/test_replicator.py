@@ -16,7 +16,7 @@ from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.status import Status
 from cloudstate_core.testing import ManualClock
 from cloudstate_core.transports import Faults
-from cloudstate_crdt import GCounter, GSet, TooFewReplicas
+from cloudstate_crdt import GCounter, GSet, TooFewReplicas, replicator
 from cloudstate_crdt.replicas import DELETED, Consistency
 from cloudstate_crdt.replicator import topic_of
 
@@ -189,6 +189,34 @@ async def test_a_hint_of_a_gap_leads_to_a_comparison_at_once(three: Three) -> No
     await three.clock.advance(0.25)
 
     assert three.values() == [1, 1, 1]
+
+
+async def test_a_transport_that_stands_still_fills_no_memory(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicator, "_MAX_OUTGOING_BYTES", 2_000)
+    a, going = three.nodes[0], asyncio.Event()
+    broadcast = a.transport.broadcast
+
+    async def waiting(topic: str, message: bytes) -> None:
+        await going.wait()
+        await broadcast(topic, message)
+
+    monkeypatch.setattr(a.transport, "broadcast", waiting)
+    for number in range(200):
+        await a.change(
+            f"x{number}", GCounter, Consistency.LOCAL, lambda state, me: state.increment(me, 1)
+        )
+        await three.clock.advance(0.01)
+    # Before anything is judged: a node that stops waits for what it still has to send.
+    waiting_bytes, values = a.replicator._outgoing_bytes, three.values("x0")
+    going.set()
+    await three.clock.advance(4.0)
+
+    # The bound, and one message: a comparison begins with about two thousand bytes.
+    assert 1_000 < waiting_bytes < 4_500
+    assert values == [1, None, None]
+    assert [three.values(f"x{number}") for number in range(200)] == [[1, 1, 1]] * 200
 
 
 async def test_a_change_that_may_be_stored_is_compared(three: Three) -> None:
