@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import ClassVar, Protocol
 
 from cloudstate_core.caller import Caller
@@ -221,6 +221,13 @@ class RuntimeHost(Protocol):
         Raises:
             KeyReused: It was another command.
             StoreError: Nobody can tell now.
+        """
+        ...
+
+    def when_draining(self, begin: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `begin` when nothing new is taken any more, while the context is open.
+
+        That is the time to end what would not end by itself, such as streams of clients.
         """
         ...
 

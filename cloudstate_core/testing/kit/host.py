@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from random import SystemRandom
 from typing import TypeVar
@@ -148,6 +148,10 @@ class KitHost:
 
     async def recalled(self, request: Request, key: EntityKey) -> Outcome | None:
         return await Recall(self.store, key.persistence_id).outcome(key.entity_id, request)
+
+    def when_draining(self, begin: Callable[[], None]) -> AbstractContextManager[None]:
+        del begin  # a test ends what it has begun
+        return nullcontext()
 
     def report(self, message: str) -> None:
         log.error("reported_to_user_function", message=message)

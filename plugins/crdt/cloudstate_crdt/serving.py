@@ -42,9 +42,10 @@ async def open_serving(entity: DeployedEntity, host: RuntimeHost) -> AsyncIterat
         open_live_entities(entities),
         host.stateless(entity, entities) as handler,
     ):
-        try:
-            yield handler
-        finally:
-            # Else requests whose streams never end by themselves would use up all the time that
-            # there is for the others.
-            entities.end_streams()
+        # Requests whose streams never end by themselves would use up all the time that there is
+        # for the others, at the end of the runtime as at that of the service.
+        with host.when_draining(entities.end_streams):
+            try:
+                yield handler
+            finally:
+                entities.end_streams()

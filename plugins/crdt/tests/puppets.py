@@ -90,19 +90,18 @@ class _Strings:
             case "command":
                 order = Order.FromString(message.command.payload.value)
                 self._orders[message.command.id] = order
-                answering = self._answer(message.command.id, order.answers)
                 if order.held:
-                    task = asyncio.create_task(self._later(answering))
+                    task = asyncio.create_task(self._later(message.command.id, order.answers))
                     self._held.add(task)
                 else:
-                    await answering
+                    await self._answer(message.command.id, order.answers)
             case "stream_cancelled":
                 command_id = message.stream_cancelled.id
                 await self._answer(command_id, self._orders[command_id].when_cancelled)
 
-    async def _later(self, answering: AnyType) -> None:
+    async def _later(self, command_id: int, answers: Sequence[bytes]) -> None:
         await self._puppet.gate.wait()
-        await answering
+        await self._answer(command_id, answers)
 
     async def _answer(self, command_id: int, answers: Sequence[bytes]) -> None:
         async with self._turn:

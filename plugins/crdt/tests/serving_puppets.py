@@ -16,6 +16,7 @@ from cloudstate.crdt_pb2 import CrdtStateAction, CrdtStreamOut
 from cloudstate_core.anys import decode
 from cloudstate_core.clock import Clock
 from cloudstate_core.entity import DeployedEntity
+from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.host.local_link import LocalLink
 from cloudstate_core.host.server import open_server
@@ -25,7 +26,7 @@ from cloudstate_core.kind import EntityKind
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.settings import HostSettings
-from cloudstate_core.store import EntityKey, StateStore
+from cloudstate_core.store import Commit, EntityKey, StateStore, StoredValue
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.testing.faulty_store import FaultyStore
@@ -89,12 +90,39 @@ class ReportedLink:
         self.reports.append(message)
 
 
+class FailingStore(FaultyStore):
+    """A store of which a test lets the next commit or the next read of a value fail."""
+
+    def __init__(self, inner: StateStore) -> None:
+        super().__init__(inner, fail_at=None)
+        self._failing: set[str] = set()
+
+    def fail_next_commit(self) -> None:
+        self._failing.add("commit")
+
+    def fail_next_read(self) -> None:
+        self._failing.add("read")
+
+    async def commit(self, commit: Commit) -> None:
+        self._fail("commit")
+        await super().commit(commit)
+
+    async def value(self, key: EntityKey) -> StoredValue:
+        self._fail("read")
+        return await super().value(key)
+
+    def _fail(self, what: str) -> None:
+        if what in self._failing:
+            self._failing.remove(what)
+            raise StoreUnavailable(f"a {what} fails, as the test wants it")
+
+
 @dataclass
 class Served:
     """What a test has in its hands."""
 
     runtime: Runtime
-    store: FaultyStore
+    store: FailingStore
     clock: ManualClock
     puppet: Puppet
     seen: RecordingInstrument
@@ -178,7 +206,7 @@ async def serve(
     """Serve a puppet over a link; keywords are settings of the runtime."""
     clock, seen, puppet = ManualClock(), RecordingInstrument(), Puppet()
     plugins = Plugins(kinds={"crdt": PuppetKind()}, instruments=(seen,))
-    faulty = FaultyStore(store or MemoryStore(clock), fail_at=None)
+    faulty = FailingStore(store or MemoryStore(clock))
     function = UserFunction((puppet,), plugins)
     async with open_link(how, function, clock) as link:
         reported: AnyType = ReportedLink(link)

@@ -98,7 +98,7 @@ class FunctionConnection:
 
     def begin_drain(self, grace_s: float) -> None:
         """Let commands that run take no longer than `grace_s` seconds from now on."""
-        self._host.grace.begin(grace_s)
+        self._host.begin_drain(grace_s)
 
     async def _serve_until_changed(self, deployment: Deployment, spec: EntitySpec) -> EntitySpec:
         """Serve a deployment; return the announcement that takes its place."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from cloudstate_core.clock import Clock
@@ -44,6 +44,7 @@ class KindHost:
     relay_timeout_s: float
     committer: Committer
     grace: Grace = field(init=False)
+    _when_draining: list[Callable[[], None]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         """Give the first deployment its grace."""
@@ -52,6 +53,21 @@ class KindHost:
     def new_grace(self) -> Grace:
         """Return a grace as long as the settings say."""
         return Grace(self.clock, self.settings.drain_grace_s)
+
+    def begin_drain(self, grace_s: float) -> None:
+        """Let commands that run take no longer than `grace_s` seconds from now on."""
+        self.grace.begin(grace_s)
+        for begin in tuple(self._when_draining):
+            begin()
+
+    @contextmanager
+    def when_draining(self, begin: Callable[[], None]) -> Iterator[None]:
+        """Call `begin` when nothing new is taken any more, while the context is open."""
+        self._when_draining.append(begin)
+        try:
+            yield
+        finally:
+            self._when_draining.remove(begin)
 
     def region(
         self, entity: DeployedEntity, start: Callable[[str], Engine]
