@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import TypeVar
 
 from google.protobuf.any_pb2 import Any
 
@@ -71,6 +73,8 @@ CONFIGURED = "cloudstate.tck.model.crdt.CrdtConfigured"
 
 #: What a user function should say to a command, once the command's id is known.
 Answer = Callable[[int], CrdtStreamOut]
+
+Said = TypeVar("Said", CrdtStreamIn, CrdtStreamOut)
 
 
 # --- What the model is asked to do --------------------------------------------------------
@@ -258,9 +262,7 @@ def _answers(reply: CrdtReply) -> Answer:
 # --- Comparing ----------------------------------------------------------------------------
 
 
-def expect_same(
-    what: str, expected: CrdtStreamIn | CrdtStreamOut, found: CrdtStreamIn | CrdtStreamOut
-) -> None:
+def expect_same(what: str, expected: Said, found: Said) -> None:
     """Compare two messages but for the order of elements and of entries, which is free.
 
     Raises:
@@ -269,21 +271,29 @@ def expect_same(
     expect_equal(what, _ordered(expected), _ordered(found))
 
 
-def _ordered(message: CrdtStreamIn | CrdtStreamOut) -> CrdtStreamIn | CrdtStreamOut:
-    ordered = type(message)()
-    ordered.CopyFrom(message)
-    if isinstance(ordered, CrdtStreamIn):
-        match ordered.WhichOneof("message"):
-            case "init" if ordered.init.HasField("delta"):
-                in_order(ordered.init.delta)
-            case "delta":
-                in_order(ordered.delta)
-        return ordered
-    match ordered.WhichOneof("message"):
-        case "reply" if ordered.reply.state_action.HasField("update"):
-            in_order(ordered.reply.state_action.update)
-        case "stream_cancelled_response":
-            action = ordered.stream_cancelled_response.state_action
-            if action.HasField("update"):
-                in_order(action.update)
+def _ordered(message: Said) -> Said:
+    ordered = deepcopy(message)
+    delta = _delta_in(ordered)
+    if delta is not None:
+        in_order(delta)
     return ordered
+
+
+def _delta_in(message: CrdtStreamIn | CrdtStreamOut) -> CrdtDelta | None:
+    # A field that is not there must not be looked into: that would make it be there.
+    if isinstance(message, CrdtStreamIn):
+        match message.WhichOneof("message"):
+            case "init" if message.init.HasField("delta"):
+                return message.init.delta
+            case "delta":
+                return message.delta
+            case _:
+                return None
+    match message.WhichOneof("message"):
+        case "reply":
+            action = message.reply.state_action
+        case "stream_cancelled_response":
+            action = message.stream_cancelled_response.state_action
+        case _:
+            return None
+    return action.update if action.HasField("update") else None

@@ -56,7 +56,7 @@ from cloudstate_tck.expectations import Mismatch
 from cloudstate_tck.function_client import ProtocolStream
 from cloudstate_tck.model.crdt_pb2 import Request, RequestAction, Response, State, StreamedRequest
 from cloudstate_tck.protocol import CRDT
-from cloudstate_tck.recorder import Connection, Recorded
+from cloudstate_tck.recorder import Connection
 
 __all__ = ["CASES"]
 
@@ -137,7 +137,10 @@ class Wire:
         """
         if self._connection is not None:
             found = await self._connection.next_incoming(expected)
-            _compare("the next message from the proxy", expected, found)
+            what = "the next message from the proxy"
+            if not isinstance(found, CrdtStreamIn):
+                raise Mismatch(what, expected=expected, found=str(found))
+            expect_same(what, expected, found)
 
     async def expect_outgoing(self, expected: CrdtStreamOut) -> None:
         """Expect the user function's next message.
@@ -147,7 +150,10 @@ class Wire:
         """
         if self._connection is not None:
             found = await self._connection.next_outgoing(expected)
-            _compare("the next message from the user function", expected, found)
+            what = "the next message from the user function"
+            if not isinstance(found, CrdtStreamOut):
+                raise Mismatch(what, expected=expected, found=str(found))
+            expect_same(what, expected, found)
 
     async def expect_exchanges(self, number: int) -> None:
         """Expect as many messages in both directions, whatever they are.
@@ -168,12 +174,6 @@ class Wire:
         """
         if self._connection is not None:
             await self._connection.expect_completed(within_s)
-
-
-def _compare(what: str, expected: CrdtStreamIn | CrdtStreamOut, found: Recorded) -> None:
-    if not isinstance(found, CrdtStreamIn | CrdtStreamOut):
-        raise Mismatch(what, expected=expected, found=str(found))
-    expect_same(what, expected, found)
 
 
 class Client:

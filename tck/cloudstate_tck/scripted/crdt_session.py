@@ -181,7 +181,8 @@ class CrdtModelSession:
         return out
 
     def _is_of_type(self, delta: CrdtDelta) -> bool:
-        return delta.WhichOneof("delta") == self.value.whole().WhichOneof("delta")
+        expected = self.value.whole().WhichOneof("delta")
+        return bool(delta.WhichOneof("delta") == expected)
 
     def _can_answer(self, command: Command) -> bool:
         takes = METHODS[self.service].get(command.name)
