@@ -39,6 +39,7 @@ from typing import ClassVar, Protocol
 
 from cloudstate_core.caller import Caller
 from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Cluster
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
 from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import CommandHandler, Outcome, Request
@@ -141,6 +142,7 @@ class RuntimeHost(Protocol):
         store: Where state is kept.
         epoch: The epoch to commit under.
         clock: The time.
+        cluster: This node among the others that serve with it; it may be the only one.
         instrument: Where to say what happens.
         relay_timeout_s: How long a user function may take for one reply, in seconds.
     """
@@ -149,6 +151,7 @@ class RuntimeHost(Protocol):
     store: StateStore
     epoch: int
     clock: Clock
+    cluster: Cluster
     instrument: Instrument
     relay_timeout_s: float
 

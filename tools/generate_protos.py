@@ -70,6 +70,12 @@ TARGETS = (
     Target(
         "plugins/action/tests/protos",
         "station/*.proto",
+    Target(
+        "runtime/protos",
+        "cloudstate_runtime/cluster/*.proto",
+        "runtime/cloudstate_runtime/cluster",
+        "cloudstate_runtime.cluster",
+    ),
         "plugins/action/tests/station",
         "station",
     ),

@@ -14,6 +14,7 @@ import structlog
 
 from cloudstate.entity_pb2 import ProxyInfo
 from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Cluster
 from cloudstate_core.durable.commit import Committer
 from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.entity import DeployedEntity
@@ -26,6 +27,7 @@ from cloudstate_core.passing_on import Report, Targets
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import SLICES, StateStore
 from cloudstate_runtime.activation.grace import Grace
+from cloudstate_runtime.cluster.opening import open_cluster
 from cloudstate_runtime.durable.delivery import Delivery, DeliveryLimits, open_delivery
 from cloudstate_runtime.function.connection import FunctionConnection
 from cloudstate_runtime.function.discovery import PROTOCOL_VERSION, Discovery, FrontEndFaults
@@ -62,6 +64,7 @@ class Runtime:
         served: What is served.
         limits: What front ends must refuse.
         clock: The time.
+        cluster: This node among the others.
         connections: One for each user function.
         grace: How long requests may take to finish in the end.
         delivery: Brings messages to those they are for.
@@ -74,6 +77,7 @@ class Runtime:
     served: Served
     limits: Limits
     clock: Clock
+    cluster: Cluster
     connections: Sequence[FunctionConnection]
     grace: Grace
     delivery: Delivery
@@ -162,7 +166,7 @@ async def open_runtime(
     that run are finished, for as long as the settings allow.
 
     Args:
-        settings: How to serve.
+        settings: How to serve, and as which node.
         plugins: Kinds, interceptors, instruments, and front ends whose objections count.
         store: Where state is kept; open before, closed after.
         functions: The way to each user function, by a name for people.
@@ -170,10 +174,36 @@ async def open_runtime(
         random: For the spread of retries, and for the names of messages.
         sections: All sections of the settings, by name, for the front ends.
     """
-    served = ServedNow()
     # With one node every slice is its own. The epoch is checked by every commit all the same, so
     # that a process which was replaced and does not know it cannot write.
     epoch = await store.claim(range(SLICES))
+    async with open_cluster(settings, store, epoch, clock) as cluster:
+        ground = _Ground(store, epoch, cluster, clock, random)
+        async with _open_on(ground, settings, plugins, functions, sections) as runtime:
+            yield runtime
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What is opened before a runtime and closed after it."""
+
+    store: StateStore
+    epoch: int
+    cluster: Cluster
+    clock: Clock
+    random: Random
+
+
+@asynccontextmanager
+async def _open_on(
+    ground: _Ground,
+    settings: RuntimeSettings,
+    plugins: Plugins,
+    functions: Mapping[str, FunctionLink],
+    sections: Mapping[str, object],
+) -> AsyncIterator[Runtime]:
+    store, epoch, clock, random = ground.store, ground.epoch, ground.clock, ground.random
+    served = ServedNow()
     reports = {name: Reports(name, link, clock) for name, link in functions.items()}
     report = _reporter(served, reports)
     router = _router(served, report, clock, settings)
@@ -193,6 +223,7 @@ async def open_runtime(
             store=store,
             epoch=epoch,
             clock=clock,
+            cluster=ground.cluster,
             instrument=Instruments(plugins.instruments),
             reports=reports[name],
             settings=settings,
@@ -203,7 +234,17 @@ async def open_runtime(
     front_limits = limits_of(settings)
     handler = _intercepted(router, plugins, clock, front_limits)
     grace = Grace(clock, settings.drain_grace_s)
-    runtime = Runtime(handler, served, front_limits, clock, connections, grace, delivery, sections)
+    runtime = Runtime(
+        handler=handler,
+        served=served,
+        limits=front_limits,
+        clock=clock,
+        cluster=ground.cluster,
+        connections=connections,
+        grace=grace,
+        delivery=delivery,
+        sections=sections,
+    )
     async with _opened(runtime, router, reports.values(), store, settings):
         yield runtime
 

@@ -31,6 +31,8 @@ class RuntimeSettings:
         user_function_port: On which port.
         store: Name of the store backend. Empty for the one that is installed and durable.
         data_dir: Where a store that writes files keeps them.
+        node: Name of this node, unique among those that serve together: letters, digits and
+            ". _ -".
         passivation_timeout_s: Idle time after which an entity leaves memory, in seconds, unless
             the entity says otherwise.
         relay_timeout_s: How long a user function may take for one reply, in seconds.
@@ -76,6 +78,7 @@ class RuntimeSettings:
     user_function_port: Annotated[int, Between(1, 65535), Env("USER_FUNCTION_PORT")] = 8080
     store: str = ""
     data_dir: Path = Path("cloudstate-data")
+    node: str = "local"
     passivation_timeout_s: Annotated[float, Between(0.01, 86_400)] = 30.0
     relay_timeout_s: Annotated[float, Between(0.01, 86_400)] = 60.0
     default_deadline_s: Annotated[float, Between(0.01, 86_400)] = 60.0

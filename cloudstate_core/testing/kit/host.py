@@ -12,7 +12,9 @@ import structlog
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import SideEffect
+from cloudstate_core.alone import Alone
 from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Cluster, NodeIdentity
 from cloudstate_core.durable.commit import Committer
 from cloudstate_core.durable.preconditions import Recall
 from cloudstate_core.durable.remembered import Memory
@@ -45,6 +47,9 @@ _RELAY_TIMEOUT_S = 60.0
 
 #: Through how many messages, one causing the next, a command may come. It is the runtime's default.
 _MAX_MESSAGE_HOPS = 1_000
+
+#: The one node that there is.
+_NODE = NodeIdentity("local", 1)
 
 #: How much may wait, and how many entities there may be: more than any test has.
 _NO_LIMIT = 1_000_000
@@ -89,6 +94,7 @@ class KitHost:
         self.store = store
         self.epoch = 0
         self.clock = clock
+        self.cluster: Cluster = Alone(_NODE, clock)
         self.instrument = Instrument()
         self.relay_timeout_s = _RELAY_TIMEOUT_S
         self.reported = reported

@@ -93,6 +93,8 @@ class _Watched(FaultyStore):
 
     async def commit(self, commit: Commit) -> None:
         await super().commit(commit)
+        if commit.key.entity_id not in self._told.values:
+            return  # what the runtime keeps for itself
         for write in commit.writes:
             if isinstance(write, PutValue):
                 self._told.values[commit.key.entity_id].append(_text_of(decode(write.value)))

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Cluster
 from cloudstate_core.durable.commit import Committer
 from cloudstate_core.durable.preconditions import Recall
 from cloudstate_core.entity import DeployedEntity
@@ -38,6 +39,7 @@ class KindHost:
     store: StateStore
     epoch: int
     clock: Clock
+    cluster: Cluster
     instrument: Instrument
     reports: Reports
     settings: RuntimeSettings

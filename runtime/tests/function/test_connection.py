@@ -18,6 +18,8 @@ from runtime_doubles.specs import TOY, entity, orders_file, orders_spec, spec
 from runtime_doubles.toy_kind import ToyKind
 
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
+from cloudstate_core.alone import Alone
+from cloudstate_core.cluster import NodeIdentity
 from cloudstate_core.durable.commit import Committer
 from cloudstate_core.errors import Stopping, UnknownService, UserFunctionUnavailable
 from cloudstate_core.handler import Outcome, Request
@@ -150,6 +152,7 @@ async def world(
             store=MemoryStore(clock),
             epoch=1,
             clock=clock,
+            cluster=Alone(NodeIdentity("local", 1), clock),
             instrument=Instrument(),
             reports=Reports(name, link, clock),
             settings=settings,

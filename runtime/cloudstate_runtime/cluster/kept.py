@@ -1,0 +1,68 @@
+"""What a node keeps of the cluster in its store, so that it knows it after a restart."""
+
+from __future__ import annotations
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+
+from cloudstate_core.errors import CorruptState
+from cloudstate_core.store import Commit, EntityKey, PutValue, StateStore
+from cloudstate_runtime.cluster.membership_pb2 import KeptNodes
+from cloudstate_runtime.cluster.records import Records, read_records
+
+__all__ = ["KEY", "KeptRecords"]
+
+#: Where it stands in the store. No entity's namespace begins with a dollar sign.
+KEY = EntityKey("$cluster", "nodes")
+
+
+class KeptRecords:
+    """The records in the store of one node.
+
+    Args:
+        store: The store.
+        epoch: The epoch to commit under.
+        node: The name of the node.
+    """
+
+    def __init__(self, store: StateStore, epoch: int, node: str) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._node = node
+        self._revision = 0
+
+    async def load(self) -> Records:
+        """Return what is kept; nothing if this is the first start.
+
+        What a node kept under another name is what it knew, but not of itself.
+
+        Raises:
+            CorruptState: What is kept cannot be read.
+            StoreUnavailable: The store cannot be read now.
+        """
+        stored = await self._store.value(KEY)
+        self._revision = stored.revision
+        if stored.value is None:
+            return Records()
+        kept = KeptNodes()
+        try:
+            if not stored.value.Unpack(kept):
+                raise ValueError(f"expected {KeptNodes.DESCRIPTOR.full_name}")
+            records = read_records(kept.nodes)
+        except (ValueError, DecodeError) as error:
+            raise CorruptState(f"what is stored of the cluster cannot be read: {error}") from error
+        if kept.node != self._node and set(records.members()) <= {kept.node}:
+            # It was alone, so that nobody else knows the node of that name.
+            records.forget(kept.node)
+        return records
+
+    async def save(self, records: Records) -> None:
+        """Keep everything that is known.
+
+        Raises:
+            StoreError: It is not known to be kept.
+        """
+        kept = Any()
+        kept.Pack(KeptNodes(node=self._node, nodes=records.messages()))
+        await self._store.commit(Commit(KEY, self._epoch, (PutValue(self._revision, kept),)))
+        self._revision += 1

@@ -1,0 +1,115 @@
+"""What is known of the nodes, as a lattice: whatever order it is learnt in, all learn the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cloudstate_core.transport import check_node_name
+from cloudstate_core.value import value
+from cloudstate_runtime.cluster.membership_pb2 import NodeRecord
+
+__all__ = ["MAX_NODES", "Known", "Records", "read_records"]
+
+#: How many nodes may be known, those that were expelled included.
+MAX_NODES = 1000
+
+#: A node's epoch is a time in milliseconds, or one more than another epoch.
+_MAX_EPOCH = 2**63 - 1
+
+
+@value
+class Known:
+    """What is known of one node.
+
+    Attributes:
+        epoch: Of its latest life that has joined.
+        expelled_epoch: Of its latest life that was expelled; 0 for none.
+    """
+
+    epoch: int
+    expelled_epoch: int = 0
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the node has joined since it was expelled, if it ever was."""
+        return self.epoch > self.expelled_epoch
+
+    def joined_with(self, other: Known) -> Known:
+        """Return what is known when both are."""
+        return Known(max(self.epoch, other.epoch), max(self.expelled_epoch, other.expelled_epoch))
+
+
+class Records:
+    """What is known of all nodes.
+
+    Args:
+        known: By name.
+    """
+
+    def __init__(self, known: Mapping[str, Known] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Records) and self._known == other._known
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def of(self, name: str) -> Known:
+        """Return what is known of a node; all zeros for one that is unknown."""
+        return self._known.get(name, Known(0))
+
+    def join(self, name: str, known: Known) -> bool:
+        """Take in what somebody knows of a node, and return whether it is news.
+
+        A node that is one too many is not taken in.
+        """
+        before = self.of(name)
+        after = before.joined_with(known)
+        if after == before or (name not in self._known and len(self._known) >= MAX_NODES):
+            return False
+        self._known[name] = after
+        return True
+
+    def forget(self, name: str) -> None:
+        """Forget a node. Only for one that nobody else can know."""
+        self._known.pop(name, None)
+
+    def members(self) -> dict[str, int]:
+        """Return the epochs of those that belong to the cluster, by name."""
+        return {name: known.epoch for name, known in self._known.items() if known.is_member}
+
+    def expelled(self) -> dict[str, int]:
+        """Return the last epochs that were expelled, by name."""
+        return {
+            name: known.expelled_epoch
+            for name, known in self._known.items()
+            if known.expelled_epoch
+        }
+
+    def messages(self) -> list[NodeRecord]:
+        """Return everything as it is sent and kept."""
+        return [
+            NodeRecord(name=name, epoch=known.epoch, expelled_epoch=known.expelled_epoch)
+            for name, known in sorted(self._known.items())
+        ]
+
+
+def read_records(messages: Iterable[NodeRecord]) -> Records:
+    """Return what was sent or kept.
+
+    Raises:
+        ValueError: It cannot be meant so.
+    """
+    records = Records()
+    for message in messages:
+        check_node_name(message.name)
+        if max(message.epoch, message.expelled_epoch) > _MAX_EPOCH:
+            raise ValueError(f"node {message.name!r}: expected an epoch below 2**63")
+        records.join(message.name, Known(message.epoch, message.expelled_epoch))
+    return records
