@@ -25,10 +25,10 @@ class Clock(ABC):
         """Return seconds since some fixed moment; never goes back."""
 
     def busy_s(self) -> float:
-        """Return how many seconds the calling thread has worked, since some fixed moment.
+        """Return how many seconds this process has worked, all threads together, since some moment.
 
-        Time in which other threads or processes had the processor does not count, where that can
-        be told. A clock that cannot tell returns the monotonic time.
+        Time in which other processes had the processor does not count, where that can be told. A
+        clock that cannot tell returns the monotonic time.
         """
         return self.monotonic_s()
 
@@ -66,7 +66,7 @@ class SystemClock(Clock):
         return time.monotonic()
 
     def busy_s(self) -> float:
-        return time.thread_time()
+        return time.process_time()
 
     def unix_time_s(self) -> float:
         return time.time()

@@ -104,8 +104,9 @@ class AdmittingHandler:
     def _ask(self, requests: int) -> None:
         """Ask the loop how late it is, now and then.
 
-        In the time that it works, not in that of the clock: what keeps it waiting while others have
-        the processor is no queue of its own, and refusing requests would shorten nothing.
+        In the time that this process works, not in that of the clock: what keeps it waiting while
+        other processes run is no queue of its own, and refusing requests would shorten nothing. The
+        threads of this process count, since they take turns with the loop.
         """
         self._until_sample -= requests
         if self._until_sample < 0 and self._adapts and not self._is_asking:
