@@ -189,6 +189,11 @@ class Copies:
         now_ms = round(self._host.clock.unix_time_s() * 1000)
         return write(copy.state, update, Writer(self._me, now_ms))
 
+    def members_changed(self) -> None:
+        """Tell whoever serves an entity that the members are others: votes count anew."""
+        for copy in tuple(self._in_use.values()):
+            copy.notify()
+
     # --- For replication -------------------------------------------------------------
 
     async def join(self, entity_id: str, change: Change) -> bool:
