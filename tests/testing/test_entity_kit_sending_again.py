@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from boards import Boards
 from desk import ARCHIVE, Desk, Notes
@@ -13,9 +15,17 @@ from station.station_pb2 import Word
 from stations import archive, station
 
 from cloudstate_action.context import ActionContext
-from cloudstate_core.errors import KeyReused, MalformedRequest, NoVersions, VersionMismatch
+from cloudstate_core.errors import (
+    KeyReused,
+    MalformedRequest,
+    NoVersions,
+    StoreUnavailable,
+    VersionMismatch,
+)
+from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.targets import commands_of
 from cloudstate_core.testing import AsyncEntityKit, EntityKit, PassedOn
+from cloudstate_core.testing.clock import ManualClock
 
 ARCHIVED = commands_of(ArchiveStub)
 
@@ -203,6 +213,32 @@ def test_a_message_whose_receiver_breaks_waits_on() -> None:
     broken.clear()
 
     assert [message.answer for message in kit.deliver()] == [Text(text="kept")]
+
+
+class ForgetfulStore(MemoryStore):
+    """A store that does not take what is acknowledged, once."""
+
+    is_forgetful = True
+
+    async def acknowledge(self, message_ids: Sequence[str]) -> None:
+        if self.is_forgetful:
+            self.is_forgetful = False
+            raise StoreUnavailable("gone")
+        await super().acknowledge(message_ids)
+
+
+def test_a_message_that_comes_twice_has_its_effect_once() -> None:
+    clock = ManualClock()
+    kit = EntityKit(*Desk().entities, clock=clock, store=ForgetfulStore(clock))
+    with pytest.raises(StoreUnavailable):
+        kit.handle("WriteAndTell", lines("x"))
+
+    kit.crash()
+
+    (message,) = kit.deliver()
+    assert message.name == f"{ARCHIVE}.Keep"
+    assert kit.outbox() == []
+    assert kit.handle(ARCHIVED.Look, Page(id="b")).reply == Text(text="x")
 
 
 def test_effects_of_a_service_that_stores_nothing_do_not_wait() -> None:

@@ -103,10 +103,10 @@ class KitHost:
         self._destinations = destinations
         self._outbox = outbox
         self._committer: Committer
-        self._committed: Callable[[Sequence[SideEffect]], None] = lambda _: None
+        self._committed: Callable[[Request, Sequence[SideEffect]], None] = lambda *_: None
 
-    def tell_of_commits(self, committed: Callable[[Sequence[SideEffect]], None]) -> None:
-        """Have a function called after each commit, with the side effects of its command."""
+    def tell_of_commits(self, committed: Callable[[Request, Sequence[SideEffect]], None]) -> None:
+        """Have a function called after each commit, with its command and the side effects."""
         self._committed = committed
 
     async def restart(self) -> None:
@@ -141,7 +141,7 @@ class KitHost:
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
     ) -> Outcome:
         left = await self._committer.commit(request, key, writes, outcome)
-        self._committed(outcome.side_effects)
+        self._committed(request, outcome.side_effects)
         return left
 
     def limits(self, entity: DeployedEntity) -> EntityLimits:

@@ -58,15 +58,11 @@ class Destinations:
 
 
 class Outbox:
-    """The messages that commands have stored; it is the `Postman` of a kit.
-
-    Attributes:
-        taken: Those that were stored and not looked at yet, in order.
-    """
+    """The messages that commands have stored; it is the `Postman` of a kit."""
 
     def __init__(self, store: StateStore) -> None:
         """Start with none in memory; what the store holds is found by `waiting`."""
-        self.taken: list[Message] = []
+        self._taken: list[Message] = []
         self._store = store
         # By name, so that the test that was told of a message is told what came of it.
         self._told: dict[str, PassedOn] = {}
@@ -76,7 +72,12 @@ class Outbox:
 
     def take(self, messages: Sequence[Message]) -> None:
         """Keep what was stored."""
-        self.taken += messages
+        self._taken += messages
+
+    def take_out(self) -> list[Message]:
+        """Return what was stored since the last time, in order."""
+        taken, self._taken = self._taken, []
+        return taken
 
     def revoke(self, message_ids: Iterable[str], *, may_be_stored: bool) -> None:
         """Do nothing: what was stored is in the store."""

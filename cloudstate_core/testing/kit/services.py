@@ -75,15 +75,18 @@ class Services:
         self._outbox = outbox
         self._delivers = delivers
         self._course: ContextVar[Course] = ContextVar("course")
+        self._courses: dict[int, Course] = {}
         self._later: deque[_Waiting | Message] = deque()
 
-    def committed(self, effects: Sequence[SideEffect]) -> None:
-        """Note that the command that runs was stored, with the messages that are in the outbox."""
-        course = self._course.get()
-        course.committed = effects
-        course.sent = [self._outbox.told(message) for message in self._outbox.taken]
-        self._later += self._outbox.taken
-        self._outbox.taken.clear()
+    def committed(self, request: Request, effects: Sequence[SideEffect]) -> None:
+        """Note that a command was stored, with the messages that are in the outbox."""
+        sent = self._outbox.take_out()
+        self._later += sent
+        # An engine may store in a task of its own.
+        course = self._courses.get(id(request))
+        if course is not None:
+            course.committed = effects
+            course.sent = [self._outbox.told(message) for message in sent]
 
     async def carry_out(self, request: Request, course: Course) -> Outcome:
         """Let the service of a request carry it out, and nothing that it asks for.
@@ -93,11 +96,13 @@ class Services:
             CloudstateError: Whatever went wrong with the command.
         """
         token = self._course.set(course)
+        self._courses[id(request)] = course
         try:
             outcome = await self.handlers[request.service].handle(request)
         except CloudstateError as error:
             raise _explained(error, course) from error.__cause__
         finally:
+            del self._courses[id(request)]
             self._course.reset(token)
         if course.mistake is not None:
             raise course.mistake
