@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from station.station_pb2 import Word
 from stations import archive, station
 
 from cloudstate_action.context import ActionContext
+from cloudstate_action.engine import ActionHandler
+from cloudstate_action.plugin import ActionKind
+from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import UserFunctionError
+from cloudstate_core.handler import CommandHandler
+from cloudstate_core.kind import RuntimeHost
+from cloudstate_core.plugins import Plugins
 from cloudstate_core.status import Status
 from cloudstate_core.testing import AsyncEntityKit, EntityKit, Failed, KitError, PassedOn
 
@@ -132,3 +139,25 @@ def test_a_mistake_in_what_is_streamed_is_named(command: str, messages: object, 
 def test_a_command_that_streams_is_not_for_handle() -> None:
     with pytest.raises(KitError, match=r"station\.Station\.Spell streams: call it with kit\.strea"):
         EntityKit(station()).handle("Spell", Word())
+
+
+def test_a_crash_ends_what_a_kind_holds_by_itself() -> None:
+    seen: list[str] = []
+
+    class KindWithAHome(ActionKind):
+        @asynccontextmanager
+        async def open_handler(  # type: ignore[override]
+            self, entity: DeployedEntity, host: RuntimeHost
+        ) -> AsyncIterator[CommandHandler]:
+            seen.append("opened")
+            yield ActionHandler(entity, host.link)
+            seen.append("closed")
+
+    kit = EntityKit(station(), plugins=Plugins(kinds={"action": KindWithAHome()}))
+    kit.handle("Say", Word(text="a"))
+    assert seen == ["opened"]
+
+    kit.crash()
+
+    assert seen == ["opened", "closed", "opened"]
+    assert kit.handle("Say", Word(text="a")).reply == Word(text="A")

@@ -99,6 +99,7 @@ class KitHost:
         self.relay_timeout_s = _RELAY_TIMEOUT_S
         self.reported = reported
         self.regions: dict[str, KitRegion] = {}
+        self._stateless: set[str] = set()
         self._passivation_timeout_s = passivation_timeout_s
         self._destinations = destinations
         self._outbox = outbox
@@ -135,7 +136,12 @@ class KitHost:
     def stateless(
         self, entity: DeployedEntity, handler: CommandHandler
     ) -> AbstractAsyncContextManager[CommandHandler]:
+        self._stateless.add(entity.service_name)
         return nullcontext(handler)
+
+    def holds(self, service: str) -> bool:
+        """Return whether all that a service has in memory is held here."""
+        return service in self.regions or service in self._stateless
 
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome

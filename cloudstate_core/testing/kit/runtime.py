@@ -98,7 +98,12 @@ class KitRuntime:
     async def restart(self) -> None:
         """Lose everything that is not in the store."""
         self._states.settle()
-        await self.host.restart()
+        if all(map(self.host.holds, self.served)):
+            await self.host.restart()
+            return
+        # A kind with a home of its own for its entities: it has to leave it.
+        await self.aclose()
+        await self.open()
 
     async def aclose(self) -> None:
         """Let go of everything in memory."""
