@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from boards import Boards
+from boards import PINBOARD, Boards
 from desk import ARCHIVE, Desk, Notes
 from notebook.notebook_pb2 import LineAdded, Lines, Page, Text
 from notebook.notebook_pb2_grpc import ArchiveStub
+from pinboard.pinboard_pb2 import Board, Texts
 from pinboard.pinboard_pb2 import Text as Pinned
-from pinboard.pinboard_pb2 import Texts
 from station.station_pb2 import Word
 from stations import archive, station
 
@@ -91,6 +91,20 @@ def test_what_is_passed_on_again_has_its_effect_once() -> None:
     assert kit.handle(ARCHIVED.Look, Page(id="b")).reply == Text(
         text="WriteAndPass False WriteAndPass True WriteAndTell False WriteAndTell True"
     )
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_what_an_action_passes_on_again_has_its_effect_once(synchronous: bool) -> None:
+    def say(asked: Word, ctx: ActionContext) -> Word:
+        pinned = Texts(id="a", texts=[asked.text])
+        ctx.effect(PINBOARD, "Extend", pinned, synchronous=synchronous)
+        return asked
+
+    kit = EntityKit(station(Say=say), Boards().entities[0])
+    for key in ("k", "k", "l", None):
+        kit.handle("Say", Word(text="x"), key=key)
+
+    assert kit.handle(f"{PINBOARD}/Read", Board(id="a")).reply == Pinned(text="x x x")
 
 
 @pytest.mark.parametrize("key", ["", "k" * 10_240, "ключ", "a b"])
