@@ -30,6 +30,7 @@ from cloudstate_core.store import EntityKey
 from cloudstate_crdt.calls import Call
 from cloudstate_crdt.copies import Copies
 from cloudstate_crdt.entity_errors import EntityCrashed, EntityDeleted, EntityTerminating
+from cloudstate_crdt.errors import NestedTooDeep
 from cloudstate_crdt.instructions import (
     Answer,
     Cancelled,
@@ -380,7 +381,7 @@ class CrdtEngine:
 
     def _understood(self, error: Exception) -> Exception:
         """Return what to tell the client about an error."""
-        if isinstance(error, TranslationFault):
+        if isinstance(error, TranslationFault | NestedTooDeep):
             detail = f"entity {self.entity_id!r}: {error}"
             self._report(f"Unexpected entity state: {detail}")
             return EntityCrashed(detail=detail)

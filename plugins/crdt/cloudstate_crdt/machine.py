@@ -25,6 +25,7 @@ from cloudstate.crdt_pb2 import (
     CrdtStreamedMessage,
     CrdtStreamIn,
     CrdtStreamOut,
+    CrdtWriteConsistency,
 )
 from cloudstate.entity_pb2 import ClientAction, Failure
 from cloudstate_core.anys import is_of_type
@@ -333,7 +334,7 @@ class CrdtMachine:
         ends: bool,
     ) -> Instructions:
         change, effects = said.state_action, said.side_effects
-        fault = self._note_change(change)
+        fault = _fault_in(change, action) or self._note_change(change)
         if fault:
             return self._crash("Unexpected entity state", f"command {name!r}: {fault}")
         self._operations += 1
@@ -432,3 +433,12 @@ class CrdtMachine:
         self._cancelling.clear()
         self._ended_while_cancelling.clear()
         self._committing.clear()
+
+
+def _fault_in(change: CrdtStateAction, action: ClientAction) -> str:
+    if change.write_consistency not in CrdtWriteConsistency.values():
+        return f"expected a write consistency, found {change.write_consistency}"
+    if action.HasField("failure") and change.WhichOneof("action") is not None:
+        # What fails changes nothing, and what the user function has now, nobody knows.
+        return f"expected no change with a failure: {action.failure.description}"
+    return ""

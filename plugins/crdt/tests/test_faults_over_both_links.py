@@ -10,7 +10,14 @@ import pytest
 from puppets import SERVICE, cancelled, failed, failure, order, reply, streamed, update
 from serving_puppets import LINKS, Serve, Served, serve, text_of, until
 
-from cloudstate.crdt_pb2 import CrdtDelta, CrdtStateAction, FlagDelta, LWWRegisterDelta
+from cloudstate.crdt_pb2 import (
+    CrdtDelta,
+    CrdtStateAction,
+    FlagDelta,
+    LWWRegisterDelta,
+    ORMapDelta,
+    ORMapEntryDelta,
+)
 from cloudstate.entity_pb2 import ClientAction, Forward, SideEffect
 from cloudstate_core.errors import (
     AlreadyReceived,
@@ -177,6 +184,20 @@ async def test_a_delta_that_cannot_be_applied_is_a_crash_and_nothing_is_stored(
         assert await served.total("e") == 1
         await served.add("e", 1)
         assert await served.total("e") == 2
+
+
+async def test_maps_that_are_nested_too_deep_are_the_fault_of_the_user_function(
+    serving: Serve,
+) -> None:
+    delta = CrdtDelta(flag=FlagDelta(value=True))
+    for _ in range(20):
+        delta = CrdtDelta(ormap=ORMapDelta(added=[ORMapEntryDelta(delta=delta)]))
+    async with serving() as served:
+        with pytest.raises(EntityCrashed):
+            await served.ask("e", reply(change=update(delta)))
+
+        assert await served.stored("e") is None
+        await served.add("e", 1)
 
 
 # --- Callers -------------------------------------------------------------------------
