@@ -10,7 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from cloudstate.crdt_pb2 import CrdtDelta
+from cloudstate_core.errors import CorruptState
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
 from cloudstate_core.store import Commit, EntityKey, PutValue
@@ -24,6 +27,8 @@ from cloudstate_crdt.translation.deltas import state_type_of, write
 from cloudstate_crdt.translation.translation import Writer
 
 __all__ = ["Changed", "Copies"]
+
+log = structlog.get_logger()
 
 #: Called, without waiting, when a copy may be another than whoever serves the entity knows.
 Changed = Callable[[], None]
@@ -216,9 +221,15 @@ class Copies:
         while True:
             page = await store.keys(self._persistence_id, after=after, limit=_PAGE)
             for key in page:
-                stored = await store.value(key)
-                if stored.value is not None:
-                    yield key.entity_id, self._form.digest(key.entity_id, stored.value)
+                try:
+                    value = (await store.value(key)).value
+                    digest = None if value is None else self._form.digest(key.entity_id, value)
+                except CorruptState as error:
+                    # One that cannot be read must not keep the others from being compared.
+                    log.warning("copy_unreadable", entity_id=key.entity_id, error=str(error))
+                    continue
+                if digest is not None:
+                    yield key.entity_id, digest
             if len(page) < _PAGE:
                 return
             after = page[-1].entity_id

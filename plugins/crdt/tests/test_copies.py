@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any as AnyType
 
 import pytest
+import structlog
 from google.protobuf.any_pb2 import Any
 from kinds_of_values import item
 from puppets import plus
@@ -323,6 +324,19 @@ async def test_digests_are_those_of_all_copies(bench: Bench) -> None:
     digests = [each async for each in bench.copies.digests()]
 
     assert digests == [(f"e{number}", digest_of(each)) for number, each in enumerate(states)]
+
+
+async def test_a_copy_that_cannot_be_read_does_not_hide_the_others(bench: Bench) -> None:
+    for each in ("e1", "e2", "e3"):
+        await bench.change(plus(1), entity_id=each)
+    broken = PutValue(1, Any(type_url="something/else"))
+    await bench.inner.commit(Commit(EntityKey("p", "e2"), 0, (broken,)))
+
+    with structlog.testing.capture_logs() as logged:
+        ids = [entity_id async for entity_id, _ in bench.copies.digests()]
+
+    assert ids == ["e1", "e3"]
+    assert [each["event"] for each in logged] == ["copy_unreadable"]
 
 
 async def test_digests_come_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
