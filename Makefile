@@ -21,7 +21,7 @@ help: ## list the targets
 bootstrap: ## install the locked tools and every distribution into .venv, if anything changed
 	@$(PYTHON) tools/bootstrap.py
 
-demo: bootstrap ## serve an example over gRPC and HTTP (EXAMPLE=shopping_cart or bank, PORT=9000)
+demo: bootstrap ## serve an example over gRPC and HTTP (EXAMPLE=shopping_cart, bank or presence, PORT=9000)
 	$(info as soon as it is served, in another terminal:)
 	$(info $(TRY))
 	@cd examples/$(EXAMPLE) && exec ../../$(VENV)/cloudstate run $(ENTITIES) --port $(PORT)

@@ -56,6 +56,9 @@ TARGETS = (
     Target("bench/protos", "subjects/*.proto", "bench/subjects", "bench.subjects"),
     Target("examples/bank/protos", "bank/*.proto", "examples/bank/bank", "bank"),
     Target(
+        "examples/presence/protos", "presence/*.proto", "examples/presence/presence", "presence"
+    ),
+    Target(
         "examples/third_party_kind",
         "acme_ratelimit/*.proto",
         "examples/third_party_kind/acme_ratelimit",
@@ -68,14 +71,14 @@ TARGETS = (
         "quotas",
     ),
     Target(
-        "plugins/action/tests/protos",
-        "station/*.proto",
-    Target(
         "runtime/protos",
         "cloudstate_runtime/cluster/*.proto",
         "runtime/cloudstate_runtime/cluster",
         "cloudstate_runtime.cluster",
     ),
+    Target(
+        "plugins/action/tests/protos",
+        "station/*.proto",
         "plugins/action/tests/station",
         "station",
     ),

@@ -1,0 +1,1 @@
+"""Rooms, and who is in them, on as many nodes as there are."""

@@ -1,0 +1,8 @@
+"""Makes the example importable, as it is where `cloudstate run` starts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
