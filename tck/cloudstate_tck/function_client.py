@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from cloudstate.entity_pb2 import EntitySpec, ProxyInfo
 from cloudstate_core.errors import ConfigurationError
 from cloudstate_core.links import Rpc
+from cloudstate_core.status import Status
 from cloudstate_tck.expectations import Mismatch, expect_equal
 from cloudstate_tck.protocol import DISCOVER, ENTITY_TYPES, PROTOCOL_VERSION
 
@@ -190,6 +191,25 @@ class ProtocolStream(Generic[In, Out]):
         found = await self._read(what, "the end of the stream")
         if found is not None:
             raise Mismatch(what, expected="no further message", found=found)
+
+    async def status(self, what: str) -> Status:
+        """Return how the stream ends, with no message before.
+
+        Raises:
+            Mismatch: If there is one, or the stream does not end in time.
+        """
+        expected = "the end of the stream"
+        try:
+            async with asyncio.timeout(self._patience_s):
+                message = await self._call.read()
+        except TimeoutError:
+            found = f"nothing within {self._patience_s:g} s"
+            raise Mismatch(what, expected=expected, found=found) from None
+        except grpc.aio.AioRpcError as error:
+            return Status(error.code().value[0])
+        if message is not grpc.aio.EOF:
+            raise Mismatch(what, expected=expected, found=message)
+        return Status.OK
 
     async def expect_failure(self, what: str, description: str) -> None:
         """Expect the stream to fail with a description, and no message before.

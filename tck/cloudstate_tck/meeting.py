@@ -10,17 +10,20 @@ from functools import partial
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from cloudstate.crdt_pb2 import CrdtStreamIn
 from cloudstate.entity_pb2 import EntitySpec
 from cloudstate.value_entity_pb2 import ValueEntityStreamIn
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_tck.examination import Conditions, Examination
 from cloudstate_tck.function_client import FunctionClient, proxy_info
+from cloudstate_tck.hostile_crdts import open_crdt_session
 from cloudstate_tck.hostile_scripts import open_session
 from cloudstate_tck.hostile_values import open_value_session
 from cloudstate_tck.interceptor import intercepting
 from cloudstate_tck.proxy_client import ProxyClient
 from cloudstate_tck.recorded_function import RecordedFunction
 from cloudstate_tck.recorder import Recorder
+from cloudstate_tck.scripted.crdt_session import crdt_spec
 from cloudstate_tck.scripted.function import ScriptedFunction, Session, StreamIn, model_spec
 from cloudstate_tck.scripted.value_session import value_spec
 
@@ -177,13 +180,17 @@ def hostile_spec(kinds: Collection[str]) -> EntitySpec:
     return spec
 
 
-_HOSTILE_SPECS = {"eventsourced": model_spec, "kv": value_spec}
+_HOSTILE_SPECS = {"crdt": crdt_spec, "eventsourced": model_spec, "kv": value_spec}
 
 
 def _open_hostile(late_s: float, message: StreamIn) -> Session:
-    if isinstance(message, ValueEntityStreamIn):
-        return open_value_session(late_s, message)
-    return open_session(late_s, message)
+    match message:
+        case ValueEntityStreamIn():
+            return open_value_session(late_s, message)
+        case CrdtStreamIn():
+            return open_crdt_session(late_s, message)
+        case _:
+            return open_session(late_s, message)
 
 
 async def _meet_intercepted(

@@ -19,7 +19,7 @@ from cloudstate_tck.meeting import ProxyAddress, examining_embedded, examining_p
 from cloudstate_tck.model_function import model_function, serving_models
 from cloudstate_tck.pytest_cases import test_proxy_case  # noqa: F401 - pytest finds it here
 
-CONDITIONS = Conditions(patience_s=10.0, kinds=frozenset({"action", "eventsourced", "kv"}))
+CONDITIONS = Conditions(patience_s=10.0, kinds=frozenset({"action", "crdt", "eventsourced", "kv"}))
 SETTINGS = RuntimeSettings(port=0, discovery_backoff_min_s=0.05)
 CLOCK = SystemClock()
 

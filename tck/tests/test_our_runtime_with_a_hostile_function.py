@@ -20,7 +20,9 @@ from cloudstate_tck.pytest_cases import test_hostile_case  # noqa: F401 - pytest
 # Also the deadline of every call, and here three sides share one busy event loop.
 RELAY_TIMEOUT_S = 3.0
 CONDITIONS = Conditions(
-    patience_s=10.0, relay_timeout_s=RELAY_TIMEOUT_S, kinds=frozenset({"eventsourced", "kv"})
+    patience_s=10.0,
+    relay_timeout_s=RELAY_TIMEOUT_S,
+    kinds=frozenset({"crdt", "eventsourced", "kv"}),
 )
 SETTINGS = RuntimeSettings(
     port=0,

@@ -1,0 +1,207 @@
+"""CRDTs whose user function breaks the protocol, and what a proxy must make of them.
+
+The failing entity gets an error, its neighbours on the same user function go on, and of the failed
+command nothing is stored, nor half of it. Each case provokes one script of
+`cloudstate_tck.hostile_crdts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from cloudstate_core.status import Status
+from cloudstate_tck.case import Case, Phase
+from cloudstate_tck.crdt_messages import MODEL, delete, fail, request, updates
+from cloudstate_tck.crdt_values import gcounter_state, gcounter_update
+from cloudstate_tck.examination import Examination
+from cloudstate_tck.expectations import Mismatch, expect_equal
+from cloudstate_tck.hostile import Stored
+from cloudstate_tck.hostile_crdts import BEFORE, MISBEHAVE, SCRIPTS, START_AGAIN, Script
+from cloudstate_tck.model.crdt_pb2 import RequestAction, Response, State, StreamedRequest
+from cloudstate_tck.proxy_client import Failed
+from cloudstate_tck.scripted.crdt_types import new_value
+
+__all__ = ["CASES"]
+
+
+async def run_script(script: Script, examination: Examination) -> None:
+    """Provoke one script, with a neighbour at work all the time."""
+    entity_id = examination.new_entity_id(f"{script.name}:{script.type_}")
+    finish = asyncio.Event()
+    neighbour = asyncio.create_task(_be_a_neighbour(examination, finish))
+    try:
+        await provoke(script, examination, entity_id)
+    finally:
+        finish.set()
+        await neighbour
+
+
+async def provoke(script: Script, examination: Examination, entity_id: str) -> None:
+    """Let an entity follow its script, and look at what is left.
+
+    Raises:
+        Mismatch: If the client sees another status, the wrong state is stored, or the entity does
+            not come back.
+    """
+    reports = len(examination.the_hostile_function().reports)
+    if not script.at_start:
+        update, state = BEFORE[script.type_]
+        await expect_state(examination, entity_id, *updates(update), state=state)
+    if script.elements is not None:
+        await _expect_stream(script, script.elements, examination, entity_id)
+    else:
+        await _expect_status(script.client, examination, entity_id, f"the entity {script.title}")
+    if script.at_start:
+        await _expect_report(script, examination, reports)
+        await _expect_status(script.client, examination, entity_id, "the entity is asked again")
+        return
+    await _expect_report(script, examination, reports)
+    state = await _expect_recovery(script, examination, entity_id)
+    # Whatever the proxy has in memory: only a new stream shows what is stored.
+    await expect_stored(script.type_, examination, entity_id, state)
+
+
+async def expect_stored(type_: str, examination: Examination, entity_id: str, state: State) -> None:
+    """Have the entity's stream broken, and look at what the next one starts with.
+
+    Raises:
+        Mismatch: If it is another state.
+    """
+    what = "the entity breaks its stream"
+    await _expect_status(frozenset({Status.INTERNAL}), examination, entity_id, what, START_AGAIN)
+    await expect_state(examination, entity_id, state=state)
+    started = examination.the_hostile_function().streams[entity_id][-1].messages[0]
+    value = new_value(type_)
+    if started.init.HasField("delta"):
+        value.apply(started.init.delta)
+    expect_equal("the state with which the entity's new stream starts", state, value.state())
+
+
+async def _expect_status(
+    expected: frozenset[Status],
+    examination: Examination,
+    entity_id: str,
+    doing: str,
+    text: str = MISBEHAVE,
+) -> None:
+    found = await status_of(examination, entity_id, fail(text))
+    _expect_one_of(f"the status of the command in which {doing}", expected, found)
+
+
+def _expect_one_of(what: str, expected: frozenset[Status], found: Status) -> None:
+    if found not in expected:
+        names = " or ".join(sorted(status.name for status in expected))
+        raise Mismatch(what, expected=names, found=found.name)
+
+
+async def status_of(examination: Examination, entity_id: str, *actions: RequestAction) -> Status:
+    """Send a command and return how it ended."""
+    conditions = examination.conditions
+    patience_s = conditions.relay_timeout_s + conditions.patience_s
+    try:
+        await examination.the_proxy().call_for_bytes(
+            MODEL, "Process", request(entity_id, *actions), patience_s=patience_s
+        )
+    except Failed as failed:
+        return Status(failed.code.value[0])
+    return Status.OK
+
+
+async def _expect_stream(
+    script: Script, elements: int, examination: Examination, entity_id: str
+) -> None:
+    """Take a stream, of which the client gets some elements and then an end, or leaves."""
+    proxy = examination.the_proxy()
+    async with proxy.stream(MODEL, "ProcessStreamed", StreamedRequest, Response) as stream:
+        await stream.send(StreamedRequest(id=entity_id))
+        await stream.half_close()
+        state = BEFORE[script.type_][1]
+        for number in range(1, elements + 1):
+            await stream.expect(f"element {number}", Response(state=state))
+        if script.at_cancel is None:
+            what = f"the end of the stream in which the entity {script.title}"
+            _expect_one_of(what, script.client, await stream.status(what))
+
+
+async def expect_state(
+    examination: Examination, entity_id: str, *actions: RequestAction, state: State
+) -> None:
+    """Send a command that must succeed, with this state in the reply.
+
+    Raises:
+        Mismatch: If it fails, or the state is another.
+    """
+    expected = Response(state=state)
+    await examination.the_proxy().expect(MODEL, "Process", request(entity_id, *actions), expected)
+
+
+async def _expect_recovery(script: Script, examination: Examination, entity_id: str) -> State:
+    """Expect the very next command to succeed, with a state that may be; return which."""
+    what = "the entity's next command"
+    try:
+        found = await examination.the_proxy().call(MODEL, "Process", request(entity_id), Response)
+    except Failed as failed:
+        raise Mismatch(what, expected="a reply", found=f"the failure {failed}") from None
+    changed = {
+        Stored.NOTHING: (False,),
+        Stored.EVENTS: (True,),
+        Stored.ALL_OR_NOTHING: (False, True),
+    }[script.stored]
+    states = [script.state(changed=each) for each in changed]
+    if found.state not in states:
+        what = f"the state in {what}"
+        raise Mismatch(what, expected=states[-1], found=found.state)
+    return found.state
+
+
+async def _expect_report(script: Script, examination: Examination, before: int) -> None:
+    conditions = examination.conditions
+    if not script.reported:
+        return
+    # What is missing shows when the proxy has waited for it.
+    within_s = conditions.patience_s + conditions.relay_timeout_s
+    if not await examination.the_hostile_function().reported_since(before, within_s):
+        raise Mismatch(
+            f"what is reported when an entity {script.title}",
+            expected="a reportError call to the user function",
+            found=f"none within {within_s:g} s",
+        )
+
+
+async def _be_a_neighbour(examination: Examination, finish: asyncio.Event) -> None:
+    """Count up an entity of its own; the state must follow.
+
+    Raises:
+        Mismatch: If a single command fails or the state is another.
+    """
+    entity_id = examination.new_entity_id("GCounter")
+    number = 0
+    while not finish.is_set():
+        number += 1
+        counted = updates(gcounter_update(1))
+        await expect_state(examination, entity_id, *counted, state=gcounter_state(number))
+
+
+async def deleted_stays_away(examination: Examination) -> None:
+    """Delete an entity; it must refuse commands, and its neighbour not."""
+    entity_id = examination.new_entity_id("closes:GCounter")
+    update, state = BEFORE["GCounter"]
+    await expect_state(examination, entity_id, *updates(update), state=state)
+    await expect_stored("GCounter", examination, entity_id, state)
+    await expect_state(examination, entity_id, delete(), state=state)
+    found = await status_of(examination, entity_id)
+    _expect_one_of("the status of a command for what is deleted", DELETED, found)
+
+
+DELETED = frozenset({Status.NOT_FOUND, Status.UNKNOWN})
+
+case = partial(Case, kind="crdt", phase=Phase.HOSTILE, needs=frozenset({MODEL}))
+
+CASES = (
+    *(
+        case(f"CH{number}", f"an entity {script.title}", run=partial(run_script, script))
+        for number, script in enumerate(SCRIPTS.values(), start=1)
+    ),
+    case("CHX1", "an entity that was deleted does not come back", run=deleted_stays_away),
+)
