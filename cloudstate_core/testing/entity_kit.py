@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from weakref import finalize
@@ -217,14 +218,12 @@ class EntityKit:
         Raises:
             KitError: A loop runs already, or the kit is closed. Nothing was done.
         """
-        try:
+        reason = "this kit is closed" if self._loop.is_closed() else ""
+        with suppress(RuntimeError):  # there is none, and errors of handlers must not tell of it
             asyncio.get_running_loop()
-        except RuntimeError:
-            if not self._loop.is_closed():
-                return self._loop.run_until_complete(coroutine)
-            reason = "this kit is closed"
-        else:
             reason = "EntityKit is for plain tests; in an `async def` use AsyncEntityKit"
+        if not reason:
+            return self._loop.run_until_complete(coroutine)
         coroutine.close()
         raise KitError(reason)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -142,6 +143,7 @@ def test_what_a_handler_raises_is_in_the_note_and_the_entity_begins_again(
         kit.handle("WriteAndBreak", lines("two"))
 
     assert "KeyError: 'secret'" in "".join(caught.value.__notes__)
+    assert "no running event loop" not in "".join(traceback.format_exception(caught.value))
     assert not kit.is_live("a")
     assert kit.handle("Read", Page(id="a")).reply == Text(text="one")
 
