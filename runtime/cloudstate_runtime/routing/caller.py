@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import structlog
 from google.protobuf.any_pb2 import Any
 
@@ -20,6 +23,27 @@ __all__ = ["RuntimeCaller"]
 log = structlog.get_logger()
 
 
+class _Asker:
+    """A handler that waits for an answer; it is a `Departure`."""
+
+    __slots__ = ("_has_left", "_listener")
+
+    def __init__(self) -> None:
+        self._has_left = False
+        self._listener: Callable[[], object] | None = None
+
+    def has_left(self) -> bool:
+        return self._has_left
+
+    def when_left(self, listener: Callable[[], object] | None) -> None:
+        self._listener = listener
+
+    def leave(self) -> None:
+        self._has_left = True
+        if self._listener is not None:
+            self._listener()
+
+
 class RuntimeCaller:
     """Sends what handlers ask to the router."""
 
@@ -35,14 +59,20 @@ class RuntimeCaller:
         self._handler = handler
         self._served = served
         self._clock = clock
+        self._running: set[asyncio.Task[Outcome]] = set()
 
     async def ask(self, ask: Ask) -> Any:
-        """Send a command and return the reply's message; see `Caller.ask`."""
+        """Send a command and return the reply's message; see `Caller.ask`.
+
+        Whoever asks may be cancelled, or lose patience. What he asked for goes on, with everything
+        that its answer asks for, as if he were any other client.
+        """
         self._check_one_reply(ask)
-        request = self._request(ask)
+        asker = _Asker()
+        request = self._request(ask, asker)
         try:
             async with self._clock.timeout(ask.timeout_s):
-                outcome = await self._handler.handle(request)
+                outcome = await self._carry_out(request, asker)
         except TimeoutError:
             raise AskFailed(
                 f"{_name(ask)}: no answer within {ask.timeout_s:g} s", code=Status.DEADLINE_EXCEEDED
@@ -52,7 +82,22 @@ class RuntimeCaller:
             raise AskFailed(f"{_name(ask)}: {error}", code=error.status) from error
         return _reply(ask, outcome)
 
-    def _request(self, ask: Ask) -> Request:
+    async def _carry_out(self, request: Request, asker: _Asker) -> Outcome:
+        task = asyncio.create_task(self._handler.handle(request))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            asker.leave()
+            raise
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may not have waited for it
+
+    def _request(self, ask: Ask, asker: _Asker) -> Request:
         key = checked_command_key(ask.command_key) if ask.command_key else ""
         return Request(
             service=ask.service,
@@ -63,6 +108,7 @@ class RuntimeCaller:
             hops=(ask.hop,),
             conditions=Conditions(command_key=key) if key else None,
             waiting=ask.waiting,
+            departure=asker,
         )
 
     def _check_one_reply(self, ask: Ask) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from runtime_doubles.engines import settled
-from runtime_doubles.routes import Handlers, forwards, gate, packed, replies
+from runtime_doubles.routes import Handlers, effect, forwards, gate, packed, replies
 
 from cloudstate.entity_pb2 import ClientAction, Failure
 from cloudstate_core.caller import Ask
@@ -97,6 +97,42 @@ async def test_no_answer_in_time_ends_the_waiting_and_nothing_else(
 
     error = await asking
     assert (str(error), error.code) == ("r.A.Do: no answer within 5 s", Status.DEADLINE_EXCEEDED)
+
+
+async def test_what_was_asked_is_carried_out_to_its_end_whoever_is_cancelled(
+    caller: RuntimeCaller, handlers: Handlers
+) -> None:
+    handlers.answers_with("A", replies(effect("B", synchronous=True), effect("C")))
+    opened = gate(handlers, "B")
+    asking = asyncio.create_task(caller.ask(ask()))
+    await settled()
+
+    asking.cancel()
+    await settled()
+    opened.set()
+    await settled()
+
+    assert asking.cancelled()
+    assert [request.service for request in handlers.requests] == ["r.A", "r.B", "r.C"]
+
+
+async def test_what_is_asked_hears_that_nobody_waits_any_more(
+    caller: RuntimeCaller, handlers: Handlers
+) -> None:
+    gate(handlers, "A")
+    asking = asyncio.create_task(caller.ask(ask()))
+    await settled()
+    departure = handlers.requests[0].departure
+    assert departure is not None
+    assert not departure.has_left()
+    heard: list[str] = []
+    departure.when_left(lambda: heard.append("left"))
+
+    asking.cancel()
+    await settled()
+
+    assert departure.has_left()
+    assert heard == ["left"]
 
 
 async def test_an_unknown_service_is_told_to_the_author_of_the_one_who_asks(
