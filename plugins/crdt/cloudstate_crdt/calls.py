@@ -33,6 +33,7 @@ class Call(ABC):
 
     Attributes:
         request: The command.
+        command_id: Its number on the entity's stream; 0 until it has one.
         streamed: Whether the client takes a stream.
         is_answered: Whether its user function has answered; what follows is the runtime's doing.
         is_committing: Whether that is being done.
@@ -45,6 +46,7 @@ class Call(ABC):
     def __init__(self, request: Request) -> None:
         """Begin to wait."""
         self.request = request
+        self.command_id = 0
         self.is_answered = False
         self.is_committing = False
         self.is_left = False
@@ -186,6 +188,10 @@ class StreamedCall(Call):
     def fail(self, error: Exception) -> None:
         if not self.has_ended:
             self._error = error
+        if not self._has_begun:
+            # Without the first one, the others make no sense.
+            self._waiting.clear()
+            self._bytes = 0
         self._has_begun = True
         self.end()
         self._settle()

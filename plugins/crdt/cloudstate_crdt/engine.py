@@ -166,7 +166,7 @@ class CrdtEngine:
 
     def begin(self, call: Call) -> None:
         """Send a command; its answers go to `call`."""
-        command_id = next(self._ids)
+        call.command_id = command_id = next(self._ids)
         self._calls[command_id] = call
         request = call.request
         self._home.asked(self, command_id)
@@ -179,11 +179,10 @@ class CrdtEngine:
     def leave(self, call: Call) -> None:
         """Say that the client of a stream takes nothing any more."""
         call.is_left = True
-        command_id = next((id_ for id_, each in self._calls.items() if each is call), None)
-        if command_id is not None:
-            if call.is_answered and not call.is_committing:
-                del self._calls[command_id]
-            self._feed(ClientLeft(command_id))
+        if call.is_answered and not call.is_committing:
+            self._calls.pop(call.command_id, None)
+        if call.command_id:
+            self._feed(ClientLeft(call.command_id))
 
     def time_out(self, command_id: int) -> None:
         """Say that a command, or its cancellation, was not answered in time."""
@@ -206,9 +205,10 @@ class CrdtEngine:
 
     def end_streams(self) -> None:
         """End the streams of all clients, with nothing wrong."""
-        for call in tuple(self._calls.values()):
+        for command_id, call in tuple(self._calls.items()):
             if call.streamed:
                 call.end()
+                self._feed(ClientLeft(command_id))
 
     def is_idle(self) -> bool:
         """Return whether nobody waits for anything."""
@@ -286,7 +286,10 @@ class CrdtEngine:
         if call is None:
             return  # its client is about to say that it has left
         call.emit(outcome, ends=ends)
-        if ends and not call.is_committing:
+        if call.has_ended and not ends:
+            # It has too much to take, and may never say so.
+            self._feed(ClientLeft(command_id))
+        if call.has_ended and not call.is_committing:
             del self._calls[command_id]
 
     def _refuse_all(self) -> None:

@@ -15,6 +15,7 @@ from puppets import SERVICE, Puppet, cancelled, order, reply, update
 from cloudstate.crdt_pb2 import CrdtStateAction, CrdtStreamOut
 from cloudstate_core.anys import decode
 from cloudstate_core.clock import Clock
+from cloudstate_core.cluster import Cluster
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.handler import Outcome, Request
@@ -44,18 +45,38 @@ LINKS = ("local", "grpc")
 Serve = Callable[..., AbstractAsyncContextManager["Served"]]
 
 
+class _HostIn:
+    """What the runtime offers, and a cluster."""
+
+    def __init__(self, host: AnyType, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._host = host
+
+    def __getattr__(self, name: str) -> AnyType:
+        return getattr(self._host, name)
+
+
 class PuppetKind(EntityKind):
-    """The kind, with a user function's end of its own."""
+    """The kind, with a user function's end of its own.
+
+    Args:
+        cluster: Where the node belongs; None for that of the runtime.
+    """
 
     name = "crdt"
     entity_type = Puppet.entity_type
+
+    def __init__(self, cluster: Cluster | None = None) -> None:
+        self._cluster = cluster
 
     def protocol_methods(self, entities: Sequence[AnyType], caller: AnyType) -> AnyType:
         (puppet,) = entities
         return [puppet.method()]
 
     def open_handler(self, entity: DeployedEntity, host: AnyType) -> AnyType:
-        return open_serving(entity, host)
+        if self._cluster is not None:
+            host = _HostIn(host, self._cluster)
+        return open_serving(entity, host, Random(2))
 
 
 class RecordingInstrument(Instrument):
@@ -201,12 +222,16 @@ async def open_link(how: str, function: UserFunction, clock: Clock) -> AsyncIter
 
 @asynccontextmanager
 async def serve(
-    how: str, *, store: StateStore | None = None, **settings: AnyType
+    how: str,
+    *,
+    clock: ManualClock | None = None,
+    cluster: Cluster | None = None,
+    **settings: AnyType,
 ) -> AsyncIterator[Served]:
     """Serve a puppet over a link; keywords are settings of the runtime."""
-    clock, seen, puppet = ManualClock(), RecordingInstrument(), Puppet()
-    plugins = Plugins(kinds={"crdt": PuppetKind()}, instruments=(seen,))
-    faulty = FailingStore(store or MemoryStore(clock))
+    clock, seen, puppet = clock or ManualClock(), RecordingInstrument(), Puppet()
+    plugins = Plugins(kinds={"crdt": PuppetKind(cluster)}, instruments=(seen,))
+    faulty = FailingStore(MemoryStore(clock))
     function = UserFunction((puppet,), plugins)
     async with open_link(how, function, clock) as link:
         reported: AnyType = ReportedLink(link)

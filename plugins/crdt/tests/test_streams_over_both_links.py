@@ -169,9 +169,10 @@ async def test_a_client_that_does_not_read_is_told_so_and_loses_its_stream(
         say = [streamed(str(number), command_id=1) for number in range(6)]
         await served.ask("e", *say, reply())
 
+        # Its user function is told, even if the client never reads again.
+        await until(lambda: served.puppet.heard("e")[-1] == "cancelled 1")
         with pytest.raises(SlowReader, match="more slowly"):
             await anext(outcomes)
-        await until(lambda: served.puppet.heard("e")[-1] == "cancelled 1")
         assert await served.say("e") == "ok"
 
 
