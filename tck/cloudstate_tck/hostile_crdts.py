@@ -326,7 +326,6 @@ _EITHER = Stored.ALL_OR_NOTHING
 _ALL = (
     Script("silent", "does not answer", instead(), TOO_LATE),
     Script("late", "answers when the proxy has given up", answers_late, TOO_LATE),
-    Script("stops-reading", "stops reading", instead(Hang()), TOO_LATE),
     Script("twice", "answers twice", answers_twice, ANSWERED, _SAME),
     Script("next-id", "answers a command that is not there yet", other_command_id(1), BROKEN),
     Script("last-id", "answers the command before again", other_command_id(-1), BROKEN),

@@ -42,7 +42,7 @@ def test_scripts_have_names_and_titles_of_their_own():
 def test_the_hostile_function_announces_the_kinds_that_are_examined(kinds):
     spec = hostile_spec(kinds)
 
-    assert len(spec.entities) == 3 * len(kinds - {"crdt"})
+    assert len(spec.entities) == 3 * len(kinds)
     assert len({entity.service_name for entity in spec.entities}) == len(spec.entities)
 
 

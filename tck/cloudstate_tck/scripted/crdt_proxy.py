@@ -49,6 +49,8 @@ class Activation:
 
     Attributes:
         command_id: The last command's.
+        stray: Set once there was a reply that no command waits for.
+        reading: Runs until the user function ends the stream.
     """
 
     def __init__(self, call: Any) -> None:
@@ -60,7 +62,8 @@ class Activation:
         self._pushed = defaultdict(asyncio.Queue)
         self._settled: defaultdict[int, asyncio.Future[CrdtStateAction]]
         self._settled = defaultdict(asyncio.Future)
-        self._reading = asyncio.create_task(self._read())
+        self.stray = asyncio.Event()
+        self.reading = asyncio.create_task(self._read())
 
     async def send(self, message: CrdtStreamIn) -> None:
         """Send a message."""
@@ -83,13 +86,13 @@ class Activation:
         """Half-close and read to the end."""
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._call.done_writing()
-            await self._reading
+            await self.reading
 
     async def cut(self) -> None:
         """End the stream without waiting for the user function."""
         self._call.cancel()
-        self._reading.cancel()
-        await asyncio.wait([self._reading])
+        self.reading.cancel()
+        await asyncio.wait([self.reading])
 
     async def _read(self) -> None:
         while (message := await self._call.read()) is not grpc.aio.EOF:
@@ -98,13 +101,20 @@ class Activation:
     def _take(self, message: CrdtStreamOut) -> None:
         match message.WhichOneof("message"):
             case "reply":
-                self._replies[message.reply.command_id].set_result(message.reply)
+                self._take_reply(message.reply)
             case "streamed_message":
                 pushed = message.streamed_message
                 self._pushed[pushed.command_id].put_nowait(pushed)
             case "stream_cancelled_response":
                 response = message.stream_cancelled_response
                 self._settled[response.command_id].set_result(response.state_action)
+
+    def _take_reply(self, reply: CrdtReply) -> None:
+        waiting = self._replies[reply.command_id]
+        if 0 < reply.command_id <= self.command_id and not waiting.done():
+            waiting.set_result(reply)
+        else:
+            self.stray.set()
 
 
 class CrdtProxy:
@@ -138,6 +148,10 @@ class CrdtProxy:
         activation.command_id += 1
         return command(key[1], activation.command_id, payload, name)
 
+    async def replied(self, key: Key, activation: Activation, command_id: int) -> CrdtReply:
+        """Wait for the reply to a command, and trust it."""
+        return await activation.reply(command_id)
+
     def is_over(self, key: Key) -> bool:
         """Return whether an entity takes no commands any more."""
         return key in self._deleted
@@ -152,7 +166,8 @@ class CrdtProxy:
 
     async def updated(self, key: Key, delta: CrdtDelta) -> None:
         """Keep a change."""
-        value = self._values.setdefault(key, new_value(key[1]))
+        # The id of a hostile entity has its script in front.
+        value = self._values.setdefault(key, new_value(key[1].rpartition(":")[2]))
         if delta.HasField("vote"):
             value.update(vote_update(delta.vote.self_vote))
         else:
@@ -227,7 +242,8 @@ class CrdtProxy:
             activation = self._active.get(key) or await self.activate(key)
         message = self.command(key, activation, name, payload)
         await activation.send(message)
-        return activation, message.command.id, await activation.reply(message.command.id)
+        reply = await self.replied(key, activation, message.command.id)
+        return activation, message.command.id, reply
 
     async def _store(self, key: Key, action: CrdtStateAction) -> None:
         match action.WhichOneof("action"):
