@@ -17,6 +17,7 @@ from cloudstate_core.interceptor import Interceptor
 from cloudstate_core.kind import EntityKind
 from cloudstate_core.settings import SettingsSection
 from cloudstate_core.store import StoreBackend
+from cloudstate_core.transport import TransportBackend
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
 
@@ -42,6 +43,15 @@ def cloudstate_register_stores() -> Iterable[StoreBackend]:  # type: ignore[empt
 
     Returns:
         The backends. `StoreBackend.name` must be unique in the process.
+    """
+
+
+@hookspec
+def cloudstate_register_transports() -> Iterable[TransportBackend]:  # type: ignore[empty-body]
+    """Declare the ways to connect nodes this plugin adds.
+
+    Returns:
+        The backends. `TransportBackend.scheme` must be unique in the process.
     """
 
 
@@ -86,7 +96,8 @@ def cloudstate_register_settings() -> Iterable[SettingsSection]:  # type: ignore
     """Declare the settings sections this plugin reads.
 
     They are checked whichever command runs, so that one settings file serves all of them. The
-    section of a store is `StoreBackend.settings_type` and needs no declaration of its own.
+    section of a store is `StoreBackend.settings_type`, that of a transport
+    `TransportBackend.settings_type`; they need no declaration of their own.
 
     Returns:
         The sections. `SettingsSection.name` must be unique in the process.

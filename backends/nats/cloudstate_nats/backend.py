@@ -1,0 +1,155 @@
+"""Connecting to a NATS server."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import randbits
+from typing import ClassVar, cast
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client
+
+from cloudstate_core.clock import Clock
+from cloudstate_core.errors import SettingsError, TransportUnavailable
+from cloudstate_core.transport import Transport, TransportBackend, check_node_name
+from cloudstate_nats.settings import NatsSettings
+from cloudstate_nats.transport import NatsTransport, NotConnected
+
+__all__ = ["NatsBackend", "servers_of"]
+
+#: How many signs of life a server may owe.
+_MAX_OUTSTANDING_PINGS = 2
+
+#: No limit, in the words of the client.
+_WITHOUT_END = -1
+
+#: What an attempt to connect may end with.
+_FAILURES = (OSError, nats.errors.Error, NotConnected)
+
+
+class NatsBackend(TransportBackend):
+    """Connects nodes through a NATS server, or a cluster of them.
+
+    The address is `nats://HOST[:PORT]`, with further servers of one NATS cluster after commas, and
+    `USER:PASSWORD@` before a host whose server asks for them.
+    """
+
+    scheme: ClassVar[str] = "nats"
+    settings_type: ClassVar[type] = NatsSettings
+
+    @asynccontextmanager
+    async def open(
+        self, settings: object, address: str, node: str, clock: Clock
+    ) -> AsyncIterator[Transport]:
+        chosen = cast("NatsSettings", settings)
+        try:
+            check_node_name(node)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+        transport = await _connected(node, chosen, address, clock)
+        try:
+            await transport.begin()
+            yield transport
+        finally:
+            await transport.aclose()
+
+
+async def _connected(
+    node: str, settings: NatsSettings, address: str, clock: Clock
+) -> NatsTransport:
+    """Look for a server until one is found, or for as long as the settings allow."""
+    servers = servers_of(address)
+    tls = _tls_of(settings)
+    reason = "no answer"
+    try:
+        async with clock.timeout(settings.connect_timeout_s):
+            while True:
+                client = Client()
+                # No two processes may have one number, whatever seed the rest of them has.
+                transport = NatsTransport(node, client, settings, clock, process=randbits(64))
+                try:
+                    await _connect(client, transport, servers, tls)
+                except _FAILURES as error:
+                    reason = str(error) or type(error).__name__
+                else:
+                    return transport
+                await transport.aclose()
+                await clock.sleep(settings.reconnect_wait_s)
+    except TimeoutError as error:
+        shown = ", ".join(_without_secrets(server) for server in servers)
+        raise TransportUnavailable(
+            f"no NATS server could be used at {shown} within {settings.connect_timeout_s:g} s "
+            f"({reason}); start one with `nats-server`, or correct the address that --transport or "
+            "the setting runtime.transport names"
+        ) from error
+
+
+async def _connect(
+    client: Client, transport: NatsTransport, servers: list[str], tls: ssl.SSLContext | None
+) -> None:
+    settings = transport.settings
+    await client.connect(
+        servers=servers,
+        name=f"cloudstate node {transport.node}",
+        error_cb=transport.failed,
+        disconnected_cb=transport.disconnected,
+        reconnected_cb=transport.reconnected,
+        closed_cb=transport.closed,
+        no_echo=True,
+        max_reconnect_attempts=_WITHOUT_END,
+        # The client takes these as whole numbers by its hints alone.
+        connect_timeout=cast("int", settings.connect_timeout_s),
+        reconnect_time_wait=cast("int", settings.reconnect_wait_s),
+        ping_interval=cast("int", settings.ping_interval_s),
+        max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
+        pending_size=settings.max_buffered_bytes,
+        user_credentials=settings.credentials_file or None,
+        tls=tls,
+    )
+
+
+def servers_of(address: str) -> list[str]:
+    """Return the address of each server.
+
+    Raises:
+        SettingsError: There is something else.
+    """
+    _, _, rest = address.partition("://")
+    servers = [f"nats://{each.removeprefix('nats://')}" for each in rest.split(",")]
+    for server in servers:
+        try:
+            parts = urlsplit(server)
+            is_one = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if not is_one or parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise SettingsError(
+                "expected a transport as nats://HOST:PORT, with more servers after commas, found "
+                f"{_without_secrets(address)!r}"
+            )
+    return servers
+
+
+def _without_secrets(address: str) -> str:
+    scheme, separator, rest = address.partition("://")
+    hosts = ",".join(each.rpartition("@")[2] for each in rest.split(","))
+    return f"{scheme}{separator}{hosts}"
+
+
+def _tls_of(settings: NatsSettings) -> ssl.SSLContext | None:
+    for key in ("credentials_file", "ca_file"):
+        name = getattr(settings, key)
+        if name and not Path(name).is_file():
+            raise SettingsError(f"section [nats], key {key!r}: there is no file {name!r}")
+    if not settings.ca_file:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except ssl.SSLError as error:
+        raise SettingsError(
+            f"section [nats], key 'ca_file': no certificates in {settings.ca_file!r}"
+        ) from error

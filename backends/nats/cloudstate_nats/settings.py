@@ -1,0 +1,62 @@
+"""What can be set about the transport."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from cloudstate_core.settings_values import Between
+
+__all__ = ["NatsSettings"]
+
+_MIB = 1024 * 1024
+
+_PREFIX = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class NatsSettings:
+    """Section `nats`: how nodes are connected over NATS.
+
+    Attributes:
+        subject_prefix: What all subjects begin with. Clusters that share a server need different
+            ones; the nodes of one cluster the same.
+        credentials_file: File with the credentials to connect with, as `nsc` writes it; empty for
+            none.
+        ca_file: File with the certificates that the server's is checked against, if the server
+            asks for TLS; empty for those of the system.
+        connect_timeout_s: How long to look for a server at start, in seconds.
+        reconnect_wait_s: How long to wait between attempts to connect again, in seconds.
+        ping_interval_s: A server that was asked for a sign of life so often, in seconds, and has
+            twice not given one counts as gone.
+        max_message_bytes: Longest message. What is longer than the server allows is sent in pieces.
+        max_buffered_bytes: How much may wait to be sent, in bytes, before senders wait.
+        max_pending_messages: How many messages may wait to be taken by this node; more are lost.
+        max_pending_bytes: How many bytes of them; more are lost.
+        max_incomplete_bytes: How much is kept of messages of which pieces are missing, in bytes.
+    """
+
+    subject_prefix: str = "cloudstate"
+    credentials_file: str = ""
+    ca_file: str = ""
+    connect_timeout_s: Annotated[float, Between(0.1, 3600)] = 5.0
+    reconnect_wait_s: Annotated[float, Between(0.01, 3600)] = 0.5
+    ping_interval_s: Annotated[float, Between(1, 3600)] = 10.0
+    max_message_bytes: Annotated[int, Between(65_536, 256 * _MIB)] = 16 * _MIB
+    max_buffered_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 8 * _MIB
+    max_pending_messages: Annotated[int, Between(1, 10_000_000)] = 65_536
+    max_pending_bytes: Annotated[int, Between(1024, 4096 * _MIB)] = 64 * _MIB
+    max_incomplete_bytes: Annotated[int, Between(65_536, 4096 * _MIB)] = 64 * _MIB
+
+    def __post_init__(self) -> None:
+        """Refuse a prefix that cannot begin a subject.
+
+        Raises:
+            ValueError: Naming the key.
+        """
+        if not _PREFIX.fullmatch(self.subject_prefix):
+            raise ValueError(
+                "key 'subject_prefix': expected words of letters, digits, '_' and '-' with dots "
+                f"between them, found {self.subject_prefix!r}"
+            )
