@@ -22,15 +22,15 @@ from cloudstate_core.errors import (
     UserFunctionError,
     UserFunctionUnavailable,
 )
-from cloudstate_core.exchange import LAST_WORDS_TIMEOUT_S
 from cloudstate_core.handler import Conditions, Outcome, Request
 from cloudstate_core.kind import RuntimeHost
-from cloudstate_core.links import EntityStream, Rpc
+from cloudstate_core.links import Rpc
 from cloudstate_core.store import EntityKey
 from cloudstate_crdt.calls import Call
 from cloudstate_crdt.copies import Copies
 from cloudstate_crdt.entity_errors import EntityCrashed, EntityDeleted, EntityTerminating
 from cloudstate_crdt.errors import NestedTooDeep
+from cloudstate_crdt.function_end import FunctionEnd
 from cloudstate_crdt.instructions import (
     Answer,
     Cancelled,
@@ -135,11 +135,7 @@ class CrdtEngine:
         self._is_working = False
         self._ids = count(1)
         self._calls: dict[int, Call] = {}
-        self._stream: EntityStream[CrdtStreamIn, CrdtStreamOut] | None = None
-        # What is to be sent; None stands for the end of the stream.
-        self._unsent: deque[CrdtStreamIn | None] = deque()
-        self._sending: asyncio.Task[None] | None = None
-        self._receiving: asyncio.Task[None] | None = None
+        self._function: FunctionEnd | None = None
         self._missed_news = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: AbstractContextManager[None] | None = None
@@ -160,8 +156,8 @@ class CrdtEngine:
 
     def _start(self, copy: Change | None) -> None:
         if not isinstance(copy, Deleted):
-            self._stream = self._host.link.open_stream(HANDLE)
-            self._receiving = asyncio.create_task(self._receive_all(self._stream))
+            stream = self._host.link.open_stream(HANDLE)
+            self._function = FunctionEnd(stream, self._host.clock, self)
         self._feed(Opening(self._seen(copy)))
 
     def begin(self, call: Call) -> None:
@@ -198,7 +194,7 @@ class CrdtEngine:
     def copy_changed(self) -> None:
         """Say that the copy may be another than it was, or be seen otherwise."""
         # A user function that takes its messages slowly is told less often.
-        if self._unsent:
+        if self._is_sending():
             self._missed_news = True
         else:
             self._feed(CopyChanged())
@@ -212,20 +208,20 @@ class CrdtEngine:
 
     def is_idle(self) -> bool:
         """Return whether nobody waits for anything."""
-        return self._machine.is_idle() and not self._tasks and not self._unsent
+        return self._machine.is_idle() and not self._tasks and not self._is_sending()
+
+    def _is_sending(self) -> bool:
+        return self._function is not None and self._function.is_sending()
 
     async def aclose(self) -> None:
         """Let go of everything; what is being stored is stored first."""
         self.is_over = True
         self._fail_all(EntityTerminating())
-        for task in (self._receiving, self._sending):
-            if task is not None:
-                task.cancel()
         if self._listening is not None:
             self._listening.__exit__(None, None, None)
             self._listening = None
-        if self._stream is not None:
-            await self._stream.aclose()
+        if self._function is not None:
+            await self._function.aclose()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -394,7 +390,7 @@ class CrdtEngine:
         try:
             await self._home.copies.read(self.entity_id, self._look)
         except Exception as error:
-            self._lose(error)
+            self.lost(error)
 
     def _look(self, copy: Change | None) -> None:
         self._feed(CopyRead(self._seen(copy)))
@@ -409,47 +405,22 @@ class CrdtEngine:
     def _send(self, message: CrdtStreamIn | None) -> None:
         if message is not None and message.HasField("stream_cancelled"):
             self._home.asked(self, message.stream_cancelled.id)
-        self._unsent.append(message)
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send_all())
+        assert self._function is not None, "there is a stream before there is a message"
+        self._function.send(message)
 
-    async def _send_all(self) -> None:
-        stream = self._stream
-        assert stream is not None, "there is a stream before there is a message"
-        try:
-            while self._unsent:
-                message = self._unsent[0]
-                if message is None:
-                    if self._receiving is not None:
-                        self._receiving.cancel()
-                    await stream.aclose()
-                else:
-                    await stream.send(message)
-                self._unsent.popleft()
-        except UserFunctionUnavailable as gone:
-            # It may have said why.
-            await self._host.clock.sleep(LAST_WORDS_TIMEOUT_S)
-            self._lose(gone)
-        finally:
-            self._sending = None
+    def received(self, message: CrdtStreamOut) -> None:
+        """Take what the user function says."""
+        self._feed(MessageArrived(message))
+
+    def has_sent(self) -> None:
+        """Tell the user function of what came while it took its messages."""
         if self._missed_news:
             self._missed_news = False
             self._feed(CopyChanged())
         if self.is_idle():
             self._home.became_idle(self)
 
-    async def _receive_all(self, stream: EntityStream[CrdtStreamIn, CrdtStreamOut]) -> None:
-        try:
-            while True:
-                self._feed(MessageArrived(await stream.receive()))
-        except UserFunctionError as error:
-            # How it ended says more than that it did.
-            self._lose(stream.unasked() or error)
-        except Exception as error:
-            log.exception("entity_failed", entity_id=self.entity_id)
-            self._lose(error)
-
-    def _lose(self, error: Exception) -> None:
+    def lost(self, error: Exception) -> None:
         """Give the entity up for what became of its stream, or of its copy."""
         if self._cause is None:
             self._cause = error
