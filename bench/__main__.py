@@ -24,6 +24,7 @@ MODULES = (
     "actions",
     "effects",
     "overload",
+    "crdt",
     "crdt_types",
     "crdt_replication",
     "start",

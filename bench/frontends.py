@@ -6,6 +6,7 @@ a machine that has other things to do.
 
 python -m bench frontends                    measure
 python -m bench.frontends                    print `127.0.0.1:PORT` and serve until killed
+python -m bench.frontends full               the same, with room for nobody
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from bench.figures import Figure
 from bench.placing import pinned
 from cloudstate.entity_pb2 import ClientAction, Entity, EntitySpec, ServiceInfo
 from cloudstate_core.clock import SystemClock
+from cloudstate_core.errors import LimitExceeded
 from cloudstate_core.frontend import Limits
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
@@ -62,10 +64,29 @@ class _Answering:
         return Outcome(action)
 
 
-async def _serve() -> None:
+class _Full(_Answering):
+    """Has room for nobody; a `Door`."""
+
+    def __init__(self) -> None:
+        self._error = LimitExceeded("no room", retry_after_s=0.5)
+
+    def room(self) -> int:
+        return 0
+
+    def expect(self, requests: int) -> None:
+        pass
+
+    def refusal(self) -> LimitExceeded:
+        return self._error
+
+    def turned_away(self, requests: int) -> None:
+        pass
+
+
+async def _serve(handler: object) -> None:
     deployment = _deployment()
     host: Any = SimpleNamespace(
-        handler=_Answering(),
+        handler=handler,
         served=SimpleNamespace(
             revision=1,
             deployments=(deployment,),
@@ -121,12 +142,16 @@ def measure() -> list[Figure]:
     with (
         tempfile.TemporaryDirectory() as folder,
         _running("bench.frontends") as door,
+        _running("bench.frontends", "full") as full,
         _running("bench.echo_servers", "grpc") as grpc_echo,
         _running("bench.echo_servers", "http") as http_echo,
     ):
+        h2load, wrk = _h2load(Path(folder)), _wrk(Path(folder))
         return [
-            *_compare("gRPC front end, bare", _h2load(Path(folder)), door, grpc_echo),
-            *_compare("HTTP/JSON front end, bare", _wrk(Path(folder)), door, http_echo),
+            *_compare("gRPC front end, bare", h2load, door, grpc_echo),
+            _refusing("gRPC front end, bare", h2load, full),
+            *_compare("HTTP/JSON front end, bare", wrk, door, http_echo),
+            _refusing("HTTP/JSON front end, bare", wrk, full),
         ]
 
 
@@ -154,6 +179,12 @@ def _compare(name: str, load: Load, door: Server, echo: Server) -> list[Figure]:
             echo=min(cpu_us for _, cpu_us in echoes),
         ),
     ]
+
+
+def _refusing(name: str, load: Load, full: Server) -> Figure:
+    """Return the processor time of a call for which there is no room."""
+    cpu_us = min(_loaded(load, full)[1] for _ in range(ROUNDS))
+    return Figure(f"{name}, processor time of a call that is refused", cpu_us, "µs")
 
 
 def _loaded(load: Load, server: Server) -> tuple[float, float]:
@@ -199,7 +230,10 @@ def _wrk(folder: Path) -> Load:
             ["wrk", "-t1", f"-c{CONNECTIONS * STREAMS}", "-d2s", f"-s{script}"],
             [f"http://{address}/cart/user-1/items/add"],
         )
-        if "Non-2xx" in output or "Socket errors" in output:
+        refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+        if "Socket errors" in output or (
+            refused and refused[1] != _found(r"(\d+) requests", output)
+        ):
             raise RuntimeError(f"wrk did not succeed:\n{output}")
         rate, calls = (_found(p, output) for p in (r"Requests/sec: +([\d.]+)", r"(\d+) requests"))
         return float(rate), int(calls)
@@ -233,4 +267,4 @@ def _running(module: str, *arguments: str) -> Iterator[Server]:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(_Full() if "full" in sys.argv[1:] else _Answering()))

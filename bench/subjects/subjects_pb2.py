@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17subjects/subjects.proto\x12\x0e\x62\x65nch.subjects\x1a\x1b\x63loudstate/entity_key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\"P\n\x04Item\x12\x14\n\x07user_id\x18\x01 \x01(\tB\x03\xc0\x43\x01\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\x05\" \n\x08GetTally\x12\x14\n\x07user_id\x18\x01 \x01(\tB\x03\xc0\x43\x01\"\x1b\n\x07Tallied\x12\x10\n\x08\x63ommands\x18\x01 \x01(\x03\x32\xb5\x01\n\x05Tally\x12V\n\x03\x41\x64\x64\x12\x14.bench.subjects.Item\x1a\x16.google.protobuf.Empty\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/tallies/{user_id}/add:\x01*\x12T\n\x03Get\x12\x18.bench.subjects.GetTally\x1a\x17.bench.subjects.Tallied\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/tallies/{user_id}2\xe7\x01\n\x07\x43ounter\x12X\n\x04Take\x12\x14.bench.subjects.Item\x1a\x16.google.protobuf.Empty\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/counter/{user_id}/take:\x01*\x12J\n\x05Taken\x12\x16.google.protobuf.Empty\x1a\x17.bench.subjects.Tallied\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/counter\x12\x36\n\x06Repeat\x12\x14.bench.subjects.Item\x1a\x14.bench.subjects.Item0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17subjects/subjects.proto\x12\x0e\x62\x65nch.subjects\x1a\x1b\x63loudstate/entity_key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\"P\n\x04Item\x12\x14\n\x07user_id\x18\x01 \x01(\tB\x03\xc0\x43\x01\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\x05\" \n\x08GetTally\x12\x14\n\x07user_id\x18\x01 \x01(\tB\x03\xc0\x43\x01\"\x1b\n\x07Tallied\x12\x10\n\x08\x63ommands\x18\x01 \x01(\x03\x32\xb5\x01\n\x05Tally\x12V\n\x03\x41\x64\x64\x12\x14.bench.subjects.Item\x1a\x16.google.protobuf.Empty\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/tallies/{user_id}/add:\x01*\x12T\n\x03Get\x12\x18.bench.subjects.GetTally\x1a\x17.bench.subjects.Tallied\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/tallies/{user_id}2\xb5\x01\n\x05Votes\x12V\n\x04\x43\x61st\x12\x14.bench.subjects.Item\x1a\x16.google.protobuf.Empty\" \x82\xd3\xe4\x93\x02\x1a\"\x15/votes/{user_id}/cast:\x01*\x12T\n\x05\x43ount\x12\x18.bench.subjects.GetTally\x1a\x17.bench.subjects.Tallied\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/votes/{user_id}2\xe7\x01\n\x07\x43ounter\x12X\n\x04Take\x12\x14.bench.subjects.Item\x1a\x16.google.protobuf.Empty\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/counter/{user_id}/take:\x01*\x12J\n\x05Taken\x12\x16.google.protobuf.Empty\x1a\x17.bench.subjects.Tallied\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/counter\x12\x36\n\x06Repeat\x12\x14.bench.subjects.Item\x1a\x14.bench.subjects.Item0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TALLY'].methods_by_name['Add']._serialized_options = b'\202\323\344\223\002\033\"\026/tallies/{user_id}/add:\001*'
   _globals['_TALLY'].methods_by_name['Get']._loaded_options = None
   _globals['_TALLY'].methods_by_name['Get']._serialized_options = b'\202\323\344\223\002\024\022\022/tallies/{user_id}'
+  _globals['_VOTES'].methods_by_name['Cast']._loaded_options = None
+  _globals['_VOTES'].methods_by_name['Cast']._serialized_options = b'\202\323\344\223\002\032\"\025/votes/{user_id}/cast:\001*'
+  _globals['_VOTES'].methods_by_name['Count']._loaded_options = None
+  _globals['_VOTES'].methods_by_name['Count']._serialized_options = b'\202\323\344\223\002\022\022\020/votes/{user_id}'
   _globals['_COUNTER'].methods_by_name['Take']._loaded_options = None
   _globals['_COUNTER'].methods_by_name['Take']._serialized_options = b'\202\323\344\223\002\034\"\027/counter/{user_id}/take:\001*'
   _globals['_COUNTER'].methods_by_name['Taken']._loaded_options = None
@@ -55,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TALLIED']._serialized_end=274
   _globals['_TALLY']._serialized_start=277
   _globals['_TALLY']._serialized_end=458
-  _globals['_COUNTER']._serialized_start=461
-  _globals['_COUNTER']._serialized_end=692
+  _globals['_VOTES']._serialized_start=461
+  _globals['_VOTES']._serialized_end=642
+  _globals['_COUNTER']._serialized_start=645
+  _globals['_COUNTER']._serialized_end=876
 # @@protoc_insertion_point(module_scope)

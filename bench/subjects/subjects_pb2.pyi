@@ -32,4 +32,5 @@ class Tallied(_message.Message):
     commands: int
     def __init__(self, commands: _Optional[int] = ...) -> None: ...
 _TALLY: _descriptor.ServiceDescriptor
+_VOTES: _descriptor.ServiceDescriptor
 _COUNTER: _descriptor.ServiceDescriptor

@@ -145,6 +145,124 @@ class Tally:
             _registered_method=True)
 
 
+class VotesStub:
+    """A replicated entity: a counter that every command changes.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Cast = channel.unary_unary(
+                '/bench.subjects.Votes/Cast',
+                request_serializer=subjects_dot_subjects__pb2.Item.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.Count = channel.unary_unary(
+                '/bench.subjects.Votes/Count',
+                request_serializer=subjects_dot_subjects__pb2.GetTally.SerializeToString,
+                response_deserializer=subjects_dot_subjects__pb2.Tallied.FromString,
+                _registered_method=True)
+
+
+class VotesServicer:
+    """A replicated entity: a counter that every command changes.
+    """
+
+    def Cast(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Count(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_VotesServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Cast': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cast,
+                    request_deserializer=subjects_dot_subjects__pb2.Item.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'Count': grpc.unary_unary_rpc_method_handler(
+                    servicer.Count,
+                    request_deserializer=subjects_dot_subjects__pb2.GetTally.FromString,
+                    response_serializer=subjects_dot_subjects__pb2.Tallied.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'bench.subjects.Votes', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('bench.subjects.Votes', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Votes:
+    """A replicated entity: a counter that every command changes.
+    """
+
+    @staticmethod
+    def Cast(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bench.subjects.Votes/Cast',
+            subjects_dot_subjects__pb2.Item.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Count(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bench.subjects.Votes/Count',
+            subjects_dot_subjects__pb2.GetTally.SerializeToString,
+            subjects_dot_subjects__pb2.Tallied.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class CounterStub:
     """An action, which keeps nothing but how often it was called.
     """
