@@ -27,6 +27,8 @@ def test_every_case_of_the_original_suite_for_what_is_served_is_here():
     assert {"D1", "R1"} <= ids
     assert {*(f"E{n}" for n in range(1, 22)), *(f"EP{n}" for n in range(1, 6))} <= ids
     assert {*(f"V{n}" for n in range(1, 20)), *(f"VP{n}" for n in range(1, 6))} <= ids
+    assert {*(f"A{n}" for n in range(1, 35)), *(f"AP{n}" for n in range(1, 10))} <= ids
+    assert {*(f"C{n}" for n in range(1, 83)), *(f"CP{n}" for n in range(1, 7))} <= ids
 
 
 def test_every_case_has_a_title_of_its_own_within_its_heading():

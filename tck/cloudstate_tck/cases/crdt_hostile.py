@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from cloudstate.crdt_pb2 import CrdtStreamIn
 from cloudstate_core.status import Status
 from cloudstate_tck.case import Case, Phase
 from cloudstate_tck.crdt_messages import MODEL, delete, fail, request, updates
@@ -77,7 +78,7 @@ async def expect_stored(type_: str, examination: Examination, entity_id: str, st
     await expect_state(examination, entity_id, state=state)
     started = examination.the_hostile_function().streams[entity_id][-1].messages[0]
     value = new_value(type_)
-    if started.init.HasField("delta"):
+    if isinstance(started, CrdtStreamIn) and started.init.HasField("delta"):
         value.apply(started.init.delta)
     expect_equal("the state with which the entity's new stream starts", state, value.state())
 
