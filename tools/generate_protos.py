@@ -90,6 +90,12 @@ TARGETS = (
     ),
     Target(
         "plugins/crdt/tests/protos",
+        "likes/*.proto",
+        "plugins/crdt/tests/likes",
+        "likes",
+    ),
+    Target(
+        "plugins/crdt/tests/protos",
         "puppet/*.proto",
         "plugins/crdt/tests/puppet",
         "puppet",

@@ -1,0 +1,1 @@
+"""Messages of the services that these tests serve."""

@@ -1,0 +1,56 @@
+"""The service of the README and of the page on replicated entities, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from likes.entity import entity
+from likes.likes_pb2 import Article, Mark, Total
+
+from cloudstate_core.testing import AsyncEntityKit, EntityKit
+
+
+def mark(reader: str) -> Mark:
+    return Mark(article="a", reader=reader)
+
+
+def test_a_reader_counts_once() -> None:
+    kit = EntityKit(entity)
+    kit.handle("Like", mark("ann"))
+    kit.handle("Like", mark("joe"))
+
+    assert kit.handle("Like", mark("ann")).reply == Total(likes=2)
+
+
+def test_a_like_without_a_reader_is_refused() -> None:
+    handled = EntityKit(entity).handle("Like", mark(""))
+
+    assert handled.failure is not None
+    assert handled.failure.description == "a like needs a reader"
+
+
+def test_what_was_liked_is_there_after_a_crash() -> None:
+    kit = EntityKit(entity)
+    kit.handle("Like", mark("ann"))
+    kit.handle("Like", mark("joe"))
+    kit.handle("Unlike", mark("ann"))
+    kit.crash()
+
+    assert kit.handle("Unlike", mark("ann")).reply == Total(likes=1)
+
+
+async def test_whoever_watches_is_told_of_every_change() -> None:
+    async with (
+        asyncio.timeout(10.0),
+        AsyncEntityKit(entity) as kit,
+        aclosing(kit.stream("Watch", Article(article="a"))) as totals,
+    ):
+        assert (await anext(totals)).reply == Total(likes=0)
+
+        await kit.handle("Like", mark("ann"))
+        await kit.handle("Like", mark("ann"))
+        await kit.handle("Unlike", mark("ann"))
+
+        assert (await anext(totals)).reply == Total(likes=1)
+        assert (await anext(totals)).reply == Total(likes=0)
