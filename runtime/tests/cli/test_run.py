@@ -131,6 +131,53 @@ def test_state_in_memory_ends_with_the_process_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+#: Every handler does what would end a process.
+EXITING = """
+import sys
+from google.protobuf.empty_pb2 import Empty
+from shoppingcart.shoppingcart_pb2 import _SHOPPINGCART, AddLineItem, Cart, GetShoppingCart
+from cloudstate.event_sourced_entity import EventSourcedEntity
+
+entity = EventSourcedEntity(_SHOPPINGCART, [], dict)
+
+@entity.command_handler("AddItem")
+def add(item: AddLineItem) -> Empty:
+    sys.exit(3)
+
+@entity.command_handler("RemoveItem", blocking=True)
+def remove() -> Empty:
+    raise KeyboardInterrupt
+
+@entity.command_handler("GetCart")
+async def get(cart: GetShoppingCart) -> Cart:
+    if cart.user_id == "exit":
+        raise KeyboardInterrupt
+    return Cart()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_handlers_that_exit_fail_their_commands_and_signals_stop_the_process(
+    start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "exiting.py").write_text(EXITING, encoding="utf-8")
+    process = start("run", "exiting:entity", "--port=0", "--memory", cwd=tmp_path)
+    url = f"http://{address_in(welcome_of(process))}"
+
+    for path, body in (
+        ("/cart/joe/items/add", "{}"),
+        ("/cart/joe/items/socks/remove", ""),
+        ("/carts/exit", None),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            call(f"{url}{path}", body)
+        assert caught.value.code == 500
+    assert call(f"{url}/carts/joe") == '{"items":[]}'
+
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 0
+
+
 def test_a_proxy_serves_a_user_function_that_comes_later(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
