@@ -171,7 +171,8 @@ def test_handlers_that_exit_fail_their_commands_and_signals_stop_the_process(
     ):
         with pytest.raises(urllib.error.HTTPError) as caught:
             call(f"{url}{path}", body)
-        assert caught.value.code == 500
+        with caught.value as answer:
+            assert answer.code == 500
     assert call(f"{url}/carts/joe") == '{"items":[]}'
 
     process.send_signal(number)
