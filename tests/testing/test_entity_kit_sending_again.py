@@ -208,7 +208,7 @@ def test_what_goes_out_of_the_kit_stays_in_the_outbox() -> None:
     assert len(kit.outbox()) == 1
 
 
-def test_a_message_whose_receiver_breaks_waits_on() -> None:
+def test_a_message_whose_receiver_breaks_waits_on_before_those_after_it() -> None:
     desk = Desk()
     del desk.entities[1]._commands._methods["Keep"]
     broken = [True]
@@ -225,8 +225,12 @@ def test_a_message_whose_receiver_breaks_waits_on() -> None:
     assert kit.events("a") == [LineAdded(line="x")]
 
     broken.clear()
+    kit.handle("WriteAndTell", lines("y"))
 
-    assert [message.answer for message in kit.deliver()] == [Text(text="kept")]
+    assert [message.message.lines for message in kit.outbox()] == [["x"], ["y"]]
+    assert [message.answer for message in kit.deliver()] == 2 * [Text(text="kept")]
+    kit.handle("WriteAndTell", lines("z"))
+    assert kit.outbox() == []
 
 
 class ForgetfulStore(MemoryStore):

@@ -77,6 +77,8 @@ class Services:
         self._course: ContextVar[Course] = ContextVar("course")
         self._courses: dict[int, Course] = {}
         self._later: deque[_Waiting | Message] = deque()
+        # Whether a message could not be delivered: those behind it must not overtake it.
+        self._is_stuck = False
 
     def committed(self, request: Request, effects: Sequence[SideEffect]) -> None:
         """Note that a command was stored, with the messages that are in the outbox."""
@@ -168,7 +170,7 @@ class Services:
 
     async def finish(self) -> None:
         """Carry out what was left for later, and what that leaves in turn."""
-        await self._work_off(brings=self._delivers)
+        await self._work_off(brings=self._delivers and not self._is_stuck)
 
     async def deliver(self) -> list[PassedOn]:
         """Bring the messages that wait in the store, and those that they cause; tell all of them.
@@ -176,6 +178,7 @@ class Services:
         Raises:
             CloudstateError: One of them could not be delivered. It waits on, and those after it.
         """
+        self._is_stuck = False
         self._later += [
             each for each in await self._outbox.waiting() if each.lane.service in self.handlers
         ]
@@ -201,9 +204,11 @@ class Services:
 
     async def _bring(self, message: Message) -> PassedOn:
         passed = self._outbox.told(message)
+        self._is_stuck = True
         with suppress(AlreadyReceived):
             passed.answer = await self._answer_to(request_of(message))
         await self._outbox.done(message)
+        self._is_stuck = False
         return passed
 
     async def _answer_to(self, request: Request) -> AnyType:
