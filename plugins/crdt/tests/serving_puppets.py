@@ -124,6 +124,10 @@ class FailingStore(FaultyStore):
     def fail_next_read(self) -> None:
         self._failing.add("read")
 
+    def fail_later(self, calls: int, *, after_effect: bool) -> None:
+        """Let the call fail that comes after so many others."""
+        self._fail_at, self._after_effect = self.calls + calls, after_effect
+
     async def commit(self, commit: Commit) -> None:
         self._fail("commit")
         await super().commit(commit)
