@@ -16,7 +16,7 @@ from cloudstate.value_entity_pb2 import ValueEntityStreamIn
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_tck.examination import Conditions, Examination
 from cloudstate_tck.function_client import FunctionClient, proxy_info
-from cloudstate_tck.hostile_crdts import open_crdt_session
+from cloudstate_tck.hostile_crdt_scripts import open_crdt_session
 from cloudstate_tck.hostile_scripts import open_session
 from cloudstate_tck.hostile_values import open_value_session
 from cloudstate_tck.interceptor import intercepting

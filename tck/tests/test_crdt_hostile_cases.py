@@ -13,7 +13,8 @@ from cloudstate_tck.case import Verdict
 from cloudstate_tck.cases.crdt_hostile import CASES
 from cloudstate_tck.examination import Conditions
 from cloudstate_tck.hostile import Stored
-from cloudstate_tck.hostile_crdts import BEFORE, SCRIPTS
+from cloudstate_tck.hostile_crdt_scripts import SCRIPTS
+from cloudstate_tck.hostile_crdts import BEFORE
 from cloudstate_tck.meeting import examining_hostile_proxy
 from cloudstate_tck.protocol import REPORT_ERROR
 from cloudstate_tck.runner import run_case

@@ -2,7 +2,7 @@
 
 The failing entity gets an error, its neighbours on the same user function go on, and of the failed
 command nothing is stored, nor half of it. Each case provokes one script of
-`cloudstate_tck.hostile_crdts`.
+`cloudstate_tck.hostile_crdt_scripts`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from cloudstate_tck.crdt_values import gcounter_state, gcounter_update
 from cloudstate_tck.examination import Examination
 from cloudstate_tck.expectations import Mismatch, expect_equal
 from cloudstate_tck.hostile import Stored
-from cloudstate_tck.hostile_crdts import BEFORE, MISBEHAVE, SCRIPTS, START_AGAIN, Script
+from cloudstate_tck.hostile_crdt_scripts import SCRIPTS
+from cloudstate_tck.hostile_crdts import BEFORE, MISBEHAVE, START_AGAIN, Script
 from cloudstate_tck.model.crdt_pb2 import RequestAction, Response, State, StreamedRequest
 from cloudstate_tck.proxy_client import Failed
 from cloudstate_tck.scripted.crdt_types import new_value
