@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
+import structlog
 from puppets import DELETE, reply, update
 from replicating_nodes import members_of
 from three_runtimes import Three, three_runtimes
 
-from cloudstate.crdt_pb2 import CrdtDelta, CrdtWriteConsistency, VoteDelta
+from cloudstate.crdt_pb2 import CrdtDelta, CrdtWriteConsistency, FlagDelta, VoteDelta
 from cloudstate_core.transports import Faults
-from cloudstate_crdt import TooFewReplicas
+from cloudstate_crdt import Flag, TooFewReplicas
 from cloudstate_crdt.entity_errors import EntityDeleted
 from cloudstate_crdt.replicas import DELETED
 
@@ -128,6 +129,26 @@ async def test_a_vote_counts_who_is_a_member(three: Three) -> None:
     await three.clock.advance(0.1)
 
     assert a.served.puppet.heard("e")[-1] == "delta self_vote: true votes_for: 1 total_voters: 2"
+
+
+async def test_one_entity_of_two_types_stays_usable_and_is_reported(three: Three) -> None:
+    three.isolate("c")
+    a, b, c = three.nodes.values()
+    await a.served.add("e", 2)
+    await c.served.say("e", "on", update(CrdtDelta(flag=FlagDelta(value=True))))
+    with structlog.testing.capture_logs() as logged:
+        three.network.heal()
+        await three.clock.advance(5.0)
+
+    assert "change_refused" in {each["event"] for each in logged}
+    assert len(logged) < 10
+    await b.served.add("e", 3)
+    await three.clock.advance(0.1)
+    assert await three.totals("e", ["a", "b"]) == [5, 5]
+    assert await c.served.stored("e") == Flag(enabled=True)
+    await c.served.add("another", 1)
+    await three.clock.advance(0.1)
+    assert await three.totals("another") == [1, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(3))
