@@ -326,11 +326,15 @@ class LiveEntities:
         while True:
             wait_s = order.next_in_s(clock.monotonic_s())
             await clock.sleep(min(max(wait_s, _MIN_SWEEP_S), _MAX_SWEEP_S))
-            for key in order.take_due(clock.monotonic_s()):
-                try:
-                    act(key)
-                except Exception:  # an instrument's, say; the others are due all the same
-                    log.exception("entity_failed", service=self.entity.service_name)
+            self._act_on_due(order, act)
+
+    def _act_on_due(self, order: DueOrder[K], act: Callable[[K], None]) -> None:
+        # Apart from the loop that sleeps, which would hold what it has looked at last.
+        for key in order.take_due(self.host.clock.monotonic_s()):
+            try:
+                act(key)
+            except Exception:  # an instrument's, say; the others are due all the same
+                log.exception("entity_failed", service=self.entity.service_name)
 
     # --- The end ---------------------------------------------------------------------
 

@@ -456,3 +456,15 @@ async def test_a_plugin_that_fails_to_open_is_tried_again_and_hurts_nobody(
         assert link.reports == ["the runtime failed to serve this user function; see its log"]
         await it.clock.advance(1)
         assert services(it) == ["shop.Returns"]
+
+
+async def test_who_wants_to_know_is_told_when_nothing_new_is_taken() -> None:
+    async with world(here=FakeLink(orders_spec())) as it:
+        connection = it.connections["here"]
+        told: list[str] = []
+        with connection._host.when_draining(lambda: told.append("now")):
+            assert told == []
+            connection.begin_drain(5.0)
+            assert told == ["now"]
+        connection.begin_drain(1.0)
+        assert told == ["now"]
