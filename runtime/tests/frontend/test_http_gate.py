@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -26,8 +27,9 @@ class Watched(Interceptor):
     name: ClassVar[str] = "watched"
     order: ClassVar[int] = 0
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_door: bool = True) -> None:
         self.handed: list[str] = []
+        self._is_door = is_door
 
     def wrap(self, handler: CommandHandler, clock: Clock, limits: Limits) -> CommandHandler:
         admission = Admission().wrap(handler, clock, limits)
@@ -37,6 +39,8 @@ class Watched(Interceptor):
             self.handed.append(request.command)
             return await handle(request)
 
+        if not self._is_door:
+            return cast("CommandHandler", SimpleNamespace(handle=noted, stream=admission.stream))
         admission.handle = noted  # type: ignore[method-assign]
         assert isinstance(admission, Door)
         return admission
@@ -66,9 +70,14 @@ async def full(open_door: Any, things: Any, model: Any) -> AsyncIterator[Full]:
 
 @asynccontextmanager
 async def opened(
-    open_door: Any, things: Any, model: Any, limits: Limits = LIMITS
+    open_door: Any,
+    things: Any,
+    model: Any,
+    limits: Limits = LIMITS,
+    watched: Watched | None = None,
 ) -> AsyncIterator[Full]:
-    watched, leave, is_taken = Watched(), asyncio.Event(), asyncio.Event()
+    watched = watched or Watched()
+    leave, is_taken = asyncio.Event(), asyncio.Event()
 
     async def wait(request: Request) -> Outcome:
         is_taken.set()
@@ -279,10 +288,13 @@ async def test_of_many_that_come_at_once_as_many_are_read_as_there_is_room_for(
         assert len(full.late) < 20
 
 
-async def test_without_a_door_a_refusal_is_the_handlers(open_door: Any, things: Any) -> None:
-    async with open_door(things) as door:
-        reader, writer = await door.connect()
-        writer.write(PUT)
+async def test_the_control_without_a_door_reads_each_request_before_it_is_refused(
+    open_door: Any, things: Any, model: Any
+) -> None:
+    async with opened(open_door, things, model, watched=Watched(is_door=False)) as full:
+        reader, writer = await full.door.connect()
+        for _ in range(3):
+            writer.write(PUT)
+            assert (await response(reader))[0] == 429
 
-        assert (await response(reader))[0] == 200
-        assert len(door.handler.requests) == 1
+        assert full.late == ["Put", "Put", "Put"]
