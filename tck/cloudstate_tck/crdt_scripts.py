@@ -6,17 +6,18 @@ half-close, as passivation does.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from cloudstate.crdt_pb2 import CrdtDelta, CrdtStreamIn, CrdtStreamOut
+from cloudstate.crdt_pb2 import CrdtDelta, CrdtReply, CrdtStreamIn, CrdtStreamOut
 from cloudstate_tck.case import Case, Phase
 from cloudstate_tck.crdt_messages import (
     MODEL,
     Answer,
     cancel,
+    cancelled,
     command,
     command_in,
     deleted,
@@ -25,6 +26,7 @@ from cloudstate_tck.crdt_messages import (
     replicated,
 )
 from cloudstate_tck.examination import Examination
+from cloudstate_tck.expectations import expect_equal
 from cloudstate_tck.function_client import ProtocolStream
 from cloudstate_tck.model.crdt_pb2 import RequestAction, StreamedRequest, Update
 from cloudstate_tck.protocol import CRDT
@@ -120,6 +122,42 @@ class Activation:
         self.command_id += 1
         await self._stream.send(command_in(self.entity_id, self.command_id, *actions))
         await self._expect(f"the answer to command {self.command_id}", gives(self.command_id))
+
+    async def expect_all(self, *each: Sequence[RequestAction]) -> list[CrdtReply]:
+        """Send several commands at once; return their replies, in the order of the commands.
+
+        Raises:
+            Mismatch: If a reply is missing, or is one to another command.
+        """
+        first = self.command_id + 1
+        for actions in each:
+            self.command_id += 1
+            await self._stream.send(command_in(self.entity_id, self.command_id, *actions))
+        replies: dict[int, CrdtReply] = {}
+        for _ in each:
+            found = await self._stream.receive("the answer to one of several commands", "a reply")
+            replies[found.reply.command_id] = found.reply
+        answered, asked_for = sorted(replies), list(range(first, self.command_id + 1))
+        expect_equal("the commands that are answered", asked_for, answered)
+        return [replies[command_id] for command_id in asked_for]
+
+    async def expect_tolerated(self, command_id: int, *, gives: Answer) -> None:
+        """Let the client of a stream leave that has ended; the next command must be answered.
+
+        That the leaving is answered as well is allowed.
+
+        Raises:
+            Mismatch: If anything else comes, or the answer is missing.
+        """
+        self.command_id += 1
+        late = cancel(self.entity_id, command_id)
+        await self._stream.send(late, command_in(self.entity_id, self.command_id))
+        what, expected = f"the answer to command {self.command_id}", gives(self.command_id)
+        found = await self._stream.receive(what, expected)
+        if found.HasField("stream_cancelled_response"):
+            expect_same("the answer to a late cancellation", cancelled(command_id), found)
+            found = await self._stream.receive(what, expected)
+        expect_same(what, expected, found)
 
     async def expect_stream(self, payload: StreamedRequest, *, gives: Answer) -> int:
         """Send the next command, whose client takes a stream; return its id.

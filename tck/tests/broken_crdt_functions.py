@@ -289,6 +289,16 @@ class TellsNobodyOfALeaver(CrdtModelSession):
         return super().cancel(command_id)[:1]
 
 
+class FailsLateCancellations(CrdtModelSession):
+    def cancel_late(self, command_id):
+        return self.fail_stream(command_id)
+
+
+class ChangesTheStateOnLateCancellations(CrdtModelSession):
+    def cancel_late(self, command_id):
+        return (Send(cancelled(command_id, self.value.whole())),)
+
+
 class AnswersCancellationsTwice(CrdtModelSession):
     def cancel(self, command_id):
         return (*super().cancel(command_id), Send(cancelled(command_id)))

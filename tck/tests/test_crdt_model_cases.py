@@ -17,7 +17,7 @@ from cloudstate_tck.runner import run_case
 from cloudstate_tck.scripted.crdt_session import CrdtModelSession, crdt_spec
 from cloudstate_tck.scripted.function import ScriptedFunction
 
-ALL = {"D1", *(f"C{number}" for number in range(1, 83)), *(f"CX{n}" for n in range(1, 18))}
+ALL = {"D1", *(f"C{number}" for number in range(1, 83)), *(f"CX{n}" for n in range(1, 20))}
 
 
 async def examine(
@@ -53,7 +53,7 @@ def of_types(*numbers: int) -> set[str]:
 
 
 NEW, CHANGES, STARTED, CREATED, MIXED, BACK, DELETES, DELETED = (of_types(n) for n in range(1, 9))
-STREAMED = {f"C{number}" for number in range(77, 82)} | {f"CX{number}" for number in range(2, 7)}
+STREAMED = {*(f"C{number}" for number in range(77, 82)), *(f"CX{n}" for n in range(2, 7)), "CX19"}
 WITH_ANSWERS = ALL - {"D1", "C1", "C2"} - DELETED - {f"CX{number}" for number in range(7, 18)}
 FAULTS = {f"CX{number}" for number in range(7, 18)}
 OF_A_COMMAND = {"CX12", "CX13", "CX14", "CX15"}
@@ -62,7 +62,7 @@ UNCHANGED_STATE = (
     | {"C20", "C28", "C61", "C37", "C54", "C62", "C46", "C38", "C55", "C63", "C47"}
     | (MIXED - {"C56"})
     | BACK
-    | {"C68", "C70", "C71", "C73", "C76", *STREAMED, "CX1"}
+    | {"C68", "C70", "C71", "C73", "C76", *STREAMED, "CX1", "CX18"}
 )
 WITH_A_DELTA = (
     CHANGES
@@ -72,7 +72,7 @@ WITH_A_DELTA = (
     | BACK
     | DELETES
     | {"C35", "C40", "C68", "C69", "C70", "C72", "C74", "C76", "C77", "C78", "C79", "C80", "C81"}
-    | {"C82", "CX1", "CX3", "CX4"}
+    | {"C82", "CX1", "CX3", "CX4", "CX19"}
 )
 VOTED = {"C61", "C62", "C63", "C64", "C65", "C66"}
 REPLICATED = CREATED | MIXED | (BACK - {"C49"}) | {"CX1", "CX2"}
@@ -82,7 +82,7 @@ BROKEN = {
     broken.StateIgnoredAtStart: STARTED | BACK,
     broken.DeltasIgnored: REPLICATED,
     broken.DeltasSentBack: REPLICATED,
-    broken.NeverSendsADelta: WITH_A_DELTA,
+    broken.NeverSendsADelta: WITH_A_DELTA | {"CX18"},
     broken.SendsAnEmptyStateAction: UNCHANGED_STATE | {"C75"},
     broken.SendsTheStateUnchanged: UNCHANGED_STATE,
     broken.NeverDeletes: DELETES,
@@ -127,14 +127,14 @@ BROKEN = {
     broken.AlwaysMajority: WITH_A_DELTA,
     broken.DoesNotSayStreamed: STREAMED,
     broken.AlwaysSaysStreamed: WITH_ANSWERS - {"CX4", "CX5", "CX6"},
-    broken.PushesBeforeItReplies: {"C77", "C78", "C79", "C81", "CX3", "CX4"},
+    broken.PushesBeforeItReplies: {"C77", "C78", "C79", "C81", "CX3", "CX4", "CX19"},
     broken.PushesItsOwnChange: {"CX4"},
-    broken.PushesNothing: {"C77", "C78", "C79", "C81", "CX2", "CX3", "CX4"},
+    broken.PushesNothing: {"C77", "C78", "C79", "C81", "CX2", "CX3", "CX4", "CX19"},
     broken.PushesNothingFromElsewhere: {"CX2"},
     broken.PushesToOneAlone: {"CX3"},
     broken.PushesAfterNoChange: {"CX3"},
-    broken.EndsStreamsInSilence: {"C78", "CX2"},
-    broken.NeverEndsStreams: {"C78", "CX2"},
+    broken.EndsStreamsInSilence: {"C78", "CX2", "CX19"},
+    broken.NeverEndsStreams: {"C78", "CX2", "CX19"},
     broken.EffectsWithTheFirstReply: {"C81"},
     broken.PushesWithoutEffects: {"C81"},
     broken.RepliesWhereNothingIsWanted: {"C80", "CX3", "CX4"},
@@ -143,6 +143,8 @@ BROKEN = {
     broken.ForgetsWhatALeaverChanges: {"C79", "C80", "CX4"},
     broken.KeepsLeavers: {"C79", "CX3"},
     broken.TellsNobodyOfALeaver: {"CX4"},
+    broken.FailsLateCancellations: {"CX19"},
+    broken.ChangesTheStateOnLateCancellations: {"CX19"},
     broken.AnswersCancellationsTwice: {"C79", "C80", "CX3", "CX4", "CX5"},
     broken.BreaksTheStreamOnAFault: FAULTS,
     broken.FailsWithoutEnding: OF_A_COMMAND,

@@ -206,6 +206,27 @@ async def nothing_after_a_deletion(examination: Examination) -> None:
         await entity.tell_deleted()
 
 
+async def commands_at_once(examination: Examination) -> None:
+    """Send commands without waiting for answers: each must be answered, and count once."""
+    async with activated(examination, examination.new_entity_id("GCounter")) as entity:
+        counts = [updates(gcounter_update(by)) for by in (1, 2, 4)]
+        found = await entity.expect_all(*counts)
+        increments = [reply.state_action.update.gcounter.increment for reply in found]
+        expect_equal("the increments that are replicated", [1, 2, 4], increments)
+        await entity.expect(gives=replies(gcounter_state(7)))
+
+
+async def leaves_at_the_end(examination: Examination) -> None:
+    """Leave a stream that has ended: the two have crossed, and neither side is wrong."""
+    async with activated(examination, examination.new_entity_id("GCounter")) as entity:
+        until = StreamedRequest(end_state=gcounter_state(1))
+        first = replies(gcounter_state(0), streamed=True)
+        watcher = await entity.expect_stream(until, gives=first)
+        await expect_count(entity, 1, 1)
+        await entity.expect_pushed(pushed(watcher, gcounter_state(1), ends=True))
+        await entity.expect_tolerated(watcher, gives=replies(gcounter_state(1)))
+
+
 CASES = (
     case("CX1", "two entities keep apart", run=streams_are_apart),
     case("CX2", "a stream has what is changed elsewhere", run=streamed_from_elsewhere),
@@ -213,5 +234,7 @@ CASES = (
     case("CX4", "a stream changes the state when it begins and ends", run=change_by_a_stream),
     case("CX5", "the leaving of a client is answered", run=leaves_without_a_listener),
     case("CX6", "a stream says nothing of a deletion", run=nothing_after_a_deletion),
+    case("CX18", "commands that come at once are all answered", run=commands_at_once),
+    case("CX19", "a client may leave a stream that ends", run=leaves_at_the_end),
     *(case(fault.id, fault.title, run=partial(run_fault, fault)) for fault in FAULTS),
 )

@@ -70,6 +70,8 @@ class CrdtModelSession:
                 return self.replicate(message.delta)
             case "stream_cancelled" if message.stream_cancelled.id in self.watchers:
                 return self.cancel(message.stream_cancelled.id)
+            case "stream_cancelled" if self.service:
+                return self.cancel_late(message.stream_cancelled.id)
             case "delete" if self.service:
                 return ()
             case _:
@@ -106,6 +108,10 @@ class CrdtModelSession:
             delta = self.value.take()
         settled = Send(cancelled(command_id, delta))
         return (settled, *self.push(tuple(self.watchers))) if delta else (settled,)
+
+    def cancel_late(self, command_id: int) -> Sequence[Instruction]:
+        """Take it that the client of a stream that has ended has left as well."""
+        return (Send(cancelled(command_id)),)
 
     def push(self, watchers: Sequence[int]) -> list[Instruction]:
         """Send the clients of streamed commands the state, as each has asked."""
