@@ -29,6 +29,7 @@ __all__ = [
     "ConversationMethod",
     "EntityStream",
     "FunctionLink",
+    "NamedConversation",
     "ProtocolMethod",
     "Rpc",
     "StatefulConversation",
@@ -98,6 +99,19 @@ class StatefulConversation(Conversation, Protocol):
     @property
     def state(self) -> object:
         """Return the state itself, not a copy."""
+        ...
+
+
+class NamedConversation(StatefulConversation, Protocol):
+    """One that says whose state it holds, which a test cannot tell without `RuntimeHost.region`.
+
+    Attributes:
+        entity: Full name of the service, and the entity id; None before the first message.
+    """
+
+    @property
+    def entity(self) -> tuple[str, str] | None:
+        """Return whose it is."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from random import SystemRandom
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
 from google.protobuf.message import Message
@@ -21,9 +21,10 @@ from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.host.local_link import LocalLink, LocalStream
+from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine, EntityLimits
-from cloudstate_core.links import Conversation, FunctionLink, Rpc
+from cloudstate_core.links import Conversation, FunctionLink, NamedConversation, Rpc
 from cloudstate_core.store import (
     KEEP_REPLIES,
     KEEP_REPLIES_S,
@@ -64,16 +65,42 @@ class WatchedLink(LocalLink):
 
     opened: ContextVar[list[Conversation]] = ContextVar("opened")
 
+    def __init__(self, user_function: UserFunction, clock: Clock) -> None:
+        super().__init__(user_function, clock)
+        # One for each time that an entity came into memory.
+        self._named: list[NamedConversation] = []
+
     def open_stream(self, rpc: Rpc[In, Out]) -> LocalStream[In, Out]:
         stream = super().open_stream(rpc)
         self.opened.get([]).append(stream.conversation)
+        if hasattr(stream.conversation, "entity"):
+            self._named.append(cast("NamedConversation", stream.conversation))
         return stream
+
+    def conversation(self, service: str, entity_id: str) -> NamedConversation | None:
+        """Return the user function's end of an entity whose kind has a home of its own for it.
+
+        None if it has not been in memory, or its user function has ended the stream.
+        """
+        for each in reversed(self._named):
+            if each.entity == (service, entity_id):
+                return None if each.ended else each
+        return None
+
+    def has_named(self, service: str) -> bool:
+        """Return whether a service's kind has a home of its own for its entities."""
+        return any(each.entity is not None and each.entity[0] == service for each in self._named)
+
+    def forget(self) -> None:
+        """Let nobody look at what was in memory."""
+        self._named.clear()
 
 
 class KitHost:
     """A `RuntimeHost` whose commands are stored as a runtime stores them.
 
     Attributes:
+        watched: The link, which tells who is at the other end.
         reported: What the runtime would have told the author of the user function.
         regions: The live entities of each service, by its name.
     """
@@ -90,7 +117,7 @@ class KitHost:
     ) -> None:
         """Keep the parts; nothing is claimed before `restart`."""
         self.link: FunctionLink = link
-        self._opened = link.opened
+        self.watched = link
         self.store = store
         self.epoch = 0
         self.clock = clock
@@ -114,6 +141,7 @@ class KitHost:
         """Be another process: nothing is in memory, and the store is claimed anew."""
         for region in self.regions.values():
             await region.drop_all()
+        self.watched.forget()
         self.epoch = await self.store.claim(range(SLICES))
         self._committer = Committer(
             self.store,
@@ -129,7 +157,9 @@ class KitHost:
         self, entity: DeployedEntity, start: Callable[[str], Engine]
     ) -> AbstractAsyncContextManager[CommandHandler]:
         recall = Recall(self.store, entity.persistence_id)
-        region = KitRegion(entity, start, self, recall, self._opened, self._passivation_timeout_s)
+        region = KitRegion(
+            entity, start, self, recall, self.watched.opened, self._passivation_timeout_s
+        )
         self.regions[entity.service_name] = region
         return region
 
@@ -141,7 +171,10 @@ class KitHost:
 
     def holds(self, service: str) -> bool:
         """Return whether all that a service has in memory is held here."""
-        return service in self.regions or service in self._stateless
+        if service in self.regions:
+            return True
+        # What is called stateless may be so to the runtime alone.
+        return service in self._stateless and not self.watched.has_named(service)
 
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from cloudstate_core.clock import Clock
 from cloudstate_core.durable.preconditions import check_no_version
 from cloudstate_core.entity import DeployedEntity, EntityDefinition
+from cloudstate_core.entity_key import entity_id_reader
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.kind import EntityKind
@@ -126,6 +127,7 @@ class KitRuntime:
         if request.service not in self.host.regions:
             check_no_version(request)
         outcome = await self._services.carry_out(request, course)
+        entity_id = entity_id or self._named_entity_id(request)
         handled = Handled(
             entity_id=entity_id,
             asked=tuple(course.asked),
@@ -163,8 +165,10 @@ class KitRuntime:
         """Return the state of an entity as it is now."""
         self._states.settle()  # if it was idle for long, it leaves memory and comes back
         region = self.host.regions.get(service)
-        if region is None or not entity_id:
+        if not entity_id:
             return ShownState(lambda: None)
+        if region is None:
+            return await self._state_elsewhere(service, entity_id)
         conversation = await region.conversation(entity_id)
         if conversation is not None and hasattr(conversation, "state"):
             return self._states.show(lambda: conversation.state)
@@ -172,6 +176,15 @@ class KitRuntime:
         if stored.revision:
             return ShownState(lambda: None if stored.value is None else unpacked(stored.value))
         return ShownState(partial(_refuse_state, self._kinds[service].name))
+
+    async def _state_elsewhere(self, service: str, entity_id: str) -> ShownState:
+        """Return the state of an entity whose kind has a home of its own for it."""
+        conversation = self.host.watched.conversation(service, entity_id)
+        if conversation is not None:
+            return self._states.show(lambda: conversation.state)
+        if (await self.host.store.value(self._key(service, entity_id))).revision:
+            return ShownState(partial(_refuse_absent, service, entity_id))
+        return ShownState(lambda: None)
 
     async def events(self, service: str, entity_id: str, *, after: int = 0) -> list[Any]:
         """Return the events that an entity has stored, later ones than `after`."""
@@ -215,6 +228,15 @@ class KitRuntime:
         region = self.host.regions.get(request.service)
         return "" if region is None else region.entity_id_of(request)
 
+    def _named_entity_id(self, request: Request) -> str:
+        """Return which entity a request was for, if its kind has a home of its own for it."""
+        method = self.served[request.service].methods[request.command]
+        if not method.key_fields:
+            return ""
+        entity_id = entity_id_reader(method)(request.payload.value)
+        is_known = self.host.watched.conversation(request.service, entity_id) is not None
+        return entity_id if is_known else ""
+
     async def _last_sequence(self, service: str, entity_id: str) -> int:
         return (
             await self.host.store.last_sequence(self._key(service, entity_id)) if entity_id else 0
@@ -226,3 +248,10 @@ class KitRuntime:
 
 def _refuse_state(kind: str) -> NoReturn:
     raise KitError(f"kind {kind!r} shows no state: look at it with a command that tells it")
+
+
+def _refuse_absent(service: str, entity_id: str) -> NoReturn:
+    raise KitError(
+        f"entity {entity_id!r} of {service} is not in memory, and its kind shows no other state: "
+        "let it carry out a command first"
+    )

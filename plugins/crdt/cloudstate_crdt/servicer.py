@@ -41,6 +41,7 @@ from cloudstate_crdt.session import (
     Released,
     Returned,
     Send,
+    State,
 )
 
 __all__ = ["CrdtServicer"]
@@ -71,12 +72,18 @@ class CrdtServicer:
         self._driver: Driver[Input, Instruction] = Driver(self._session, self._perform)
 
     @property
+    def entity(self) -> tuple[str, str] | None:
+        """Whose CRDT it is; None before the first message."""
+        session = self._session
+        return (session.service_name, session.entity_id) if session.service_name else None
+
+    @property
     def state(self) -> object:
-        """The CRDT as the next handler gets it."""
-        entity = self._entities.get(self._session.service_name)
-        if entity is None or self._session.copy.crdt is not None:
-            return self._session.copy.crdt
-        make = entity.default(self._session.entity_id)
+        """The CRDT as the next handler gets it; None if it is deleted."""
+        entity, session = self._entities.get(self._session.service_name), self._session
+        if entity is None or session.copy.crdt is not None or session.state == State.DELETED:
+            return session.copy.crdt
+        make = entity.default(session.entity_id)
         return None if make is None else make()
 
     async def receive(self, message: Message, /) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+import pytest
 from likes.entity import entity
 from likes.likes_pb2 import Article, Mark, Total
 
-from cloudstate_core.testing import AsyncEntityKit, EntityKit
+from cloudstate_core.testing import AsyncEntityKit, EntityKit, KitError
 
 
 def mark(reader: str) -> Mark:
@@ -20,7 +21,10 @@ def test_a_reader_counts_once() -> None:
     kit.handle("Like", mark("ann"))
     kit.handle("Like", mark("joe"))
 
-    assert kit.handle("Like", mark("ann")).reply == Total(likes=2)
+    handled = kit.handle("Like", mark("ann"))
+
+    assert handled.reply == Total(likes=2)
+    assert handled.state == {"ann", "joe"}
 
 
 def test_a_like_without_a_reader_is_refused() -> None:
@@ -35,9 +39,23 @@ def test_what_was_liked_is_there_after_a_crash() -> None:
     kit.handle("Like", mark("ann"))
     kit.handle("Like", mark("joe"))
     kit.handle("Unlike", mark("ann"))
+    assert kit.state("a") == {"joe"}
     kit.crash()
 
+    with pytest.raises(KitError, match="let it carry out a command first"):
+        kit.state("a")
     assert kit.handle("Unlike", mark("ann")).reply == Total(likes=1)
+    assert kit.state("a") == {"joe"}
+
+
+def test_what_was_told_of_a_state_stays_what_it_was() -> None:
+    kit = EntityKit(entity)
+    first = kit.handle("Like", mark("ann"))
+    kit.handle("Like", mark("joe"))
+
+    assert first.entity_id == "a"
+    assert first.state == {"ann"}
+    assert kit.state("b") is None
 
 
 async def test_whoever_watches_is_told_of_every_change() -> None:
