@@ -56,16 +56,21 @@ class Members:
 
 
 class Cluster(Protocol):
-    """The cluster, from one of its nodes.
+    """The cluster, from one of its nodes."""
 
-    Attributes:
-        node: This node. Its epoch does not change while the process runs: a node that learns that
-            it was expelled stops serving, and joins anew when it is started again.
-        transport: The way to the others.
-    """
+    @property
+    def node(self) -> NodeIdentity:
+        """This node.
 
-    node: NodeIdentity
-    transport: Transport
+        Its epoch does not change while the process runs: a node that learns that it was expelled
+        stops serving, and joins anew when it is started again.
+        """
+        ...
+
+    @property
+    def transport(self) -> Transport:
+        """The way to the others."""
+        ...
 
     @property
     def members(self) -> Members:

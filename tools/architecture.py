@@ -62,6 +62,7 @@ PURE_FILES = {
     "entity.py",
     "entity_key.py",
     "machine.py",
+    "membership.py",
     "passivation.py",
     "placement.py",
     "peers.py",
@@ -69,7 +70,7 @@ PURE_FILES = {
     "session.py",
     "wire.py",
 }
-PURE_FOLDERS = {"types", "replication"}
+PURE_FOLDERS = {"data", "replication", "types"}
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "sched", "selectors", "signal", "threading"),
     *("http", "socket", "ssl", "urllib.request", "grpc", "grpc_health", "grpc_reflection"),

@@ -50,20 +50,23 @@ class NoNode(Exception):
 
 
 @asynccontextmanager
-async def open_admin(data_dir: Path, parking: Parking, clock: Clock) -> AsyncIterator[None]:
+async def open_admin(
+    data_dir: Path, parking: Parking, clock: Clock, *, more: Mapping[str, Command] | None = None
+) -> AsyncIterator[None]:
     """Answer the operator. Whoever calls this owns the data directory.
 
     Args:
         data_dir: Where the socket is.
         parking: What can be done with parked messages.
         clock: The time.
+        more: What else can be asked, by its name.
     """
     path = data_dir / SOCKET_NAME
     if len(os.fsencode(path)) >= _MAX_PATH_BYTES:
         log.warning("no_admin_socket", path=str(path), reason="the path is too long for a socket")
         yield
         return
-    desk = _Desk(_commands(parking), clock)
+    desk = _Desk({**_commands(parking), **(more or {})}, clock)
     server = await asyncio.start_unix_server(
         desk.serve, sock=_bound(path), limit=_MAX_QUESTION_BYTES
     )

@@ -11,11 +11,13 @@ from random import Random
 import structlog
 
 from cloudstate_core.clock import Clock
+from cloudstate_core.errors import CloudstateError
 from cloudstate_core.host.stop_signals import drain_unless_cut_off, stop_signals
 from cloudstate_core.links import FunctionLink
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import StateStore, StoreBackend
 from cloudstate_runtime.admin import open_admin
+from cloudstate_runtime.cluster.desk import node_commands
 from cloudstate_runtime.durable.parking import Parking
 from cloudstate_runtime.frontend.port import Port, open_port
 from cloudstate_runtime.runtime import NO_SECTIONS, Runtime, open_runtime
@@ -97,7 +99,8 @@ def _open_admin(
 ) -> AbstractAsyncContextManager[None]:
     if not backend.durable:
         return nullcontext()  # nobody owns the data directory
-    return open_admin(settings.data_dir, Parking(store, runtime.delivery.unparked), clock)
+    parking = Parking(store, runtime.delivery.unparked)
+    return open_admin(settings.data_dir, parking, clock, more=node_commands(runtime.cluster))
 
 
 async def serve(node: Node, grace_s: float, on_ready: Callable[[Node], None]) -> None:
@@ -107,14 +110,26 @@ async def serve(node: Node, grace_s: float, on_ready: Callable[[Node], None]) ->
         node: An open node.
         grace_s: How long requests may take to finish, in seconds.
         on_ready: Called once, when every user function is served.
+
+    Raises:
+        CloudstateError: The node has no part in its cluster any more. It was drained all the same.
     """
+    cluster = node.runtime.cluster
     with stop_signals() as signals:
         ready = asyncio.create_task(node.runtime.wait_until_deployed())
         stop = asyncio.create_task(signals.drain.wait())
-        await asyncio.wait((ready, stop), return_when=asyncio.FIRST_COMPLETED)
+        left_out = asyncio.create_task(cluster.left_out.wait())
+        await asyncio.wait((ready, stop, left_out), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             on_ready(node)
         ready.cancel()
-        await stop
+        await asyncio.wait((stop, left_out), return_when=asyncio.FIRST_COMPLETED)
+        for task in (stop, left_out):
+            task.cancel()
         log.info("draining", grace_s=grace_s)
         await drain_unless_cut_off(node.drain, grace_s, signals)
+    if cluster.left_out.is_set():
+        raise CloudstateError(
+            f"node {cluster.node.name!r} has stopped: {cluster.reason}; start it again to have it "
+            "join as a new node"
+        )

@@ -9,6 +9,7 @@ from cloudstate_core.hookspecs import hookimpl
 from cloudstate_core.interceptor import Interceptor
 from cloudstate_core.settings import SettingsSection
 from cloudstate_runtime.admission import Admission
+from cloudstate_runtime.cli.nodes import nodes
 from cloudstate_runtime.cli.parked import parked
 from cloudstate_runtime.cli.proxy import proxy
 from cloudstate_runtime.cli.run import run
@@ -48,4 +49,4 @@ def cloudstate_register_settings() -> list[SettingsSection]:
 @hookimpl
 def cloudstate_register_commands() -> list[click.Command]:
     """Add what needs a runtime."""
-    return [run, proxy, parked]
+    return [run, proxy, parked, nodes]

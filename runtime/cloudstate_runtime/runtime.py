@@ -14,7 +14,6 @@ import structlog
 
 from cloudstate.entity_pb2 import ProxyInfo
 from cloudstate_core.clock import Clock
-from cloudstate_core.cluster import Cluster
 from cloudstate_core.durable.commit import Committer
 from cloudstate_core.durable.remembered import Memory
 from cloudstate_core.entity import DeployedEntity
@@ -27,6 +26,7 @@ from cloudstate_core.passing_on import Report, Targets
 from cloudstate_core.plugins import Plugins
 from cloudstate_core.store import SLICES, StateStore
 from cloudstate_runtime.activation.grace import Grace
+from cloudstate_runtime.cluster.members import ClusterMembers
 from cloudstate_runtime.cluster.opening import open_cluster
 from cloudstate_runtime.durable.delivery import Delivery, DeliveryLimits, open_delivery
 from cloudstate_runtime.function.connection import FunctionConnection
@@ -77,7 +77,7 @@ class Runtime:
     served: Served
     limits: Limits
     clock: Clock
-    cluster: Cluster
+    cluster: ClusterMembers
     connections: Sequence[FunctionConnection]
     grace: Grace
     delivery: Delivery
@@ -177,7 +177,9 @@ async def open_runtime(
     # With one node every slice is its own. The epoch is checked by every commit all the same, so
     # that a process which was replaced and does not know it cannot write.
     epoch = await store.claim(range(SLICES))
-    async with open_cluster(settings, store, epoch, clock) as cluster:
+    async with open_cluster(
+        settings, plugins, sections, store, epoch, clock=clock, random=random
+    ) as cluster:
         ground = _Ground(store, epoch, cluster, clock, random)
         async with _open_on(ground, settings, plugins, functions, sections) as runtime:
             yield runtime
@@ -189,7 +191,7 @@ class _Ground:
 
     store: StateStore
     epoch: int
-    cluster: Cluster
+    cluster: ClusterMembers
     clock: Clock
     random: Random
 
@@ -265,7 +267,14 @@ async def _opened(
         await opened.enter_async_context(open_delivery(runtime.delivery, runtime.grace))
         await opened.enter_async_context(_draining(runtime, router, settings.drain_grace_s))
         await opened.enter_async_context(_running([runtime.watch_store(store)]))
+        await opened.enter_async_context(_running([_leave(runtime, settings.drain_grace_s)]))
         yield
+
+
+async def _leave(runtime: Runtime, grace_s: float) -> None:
+    """Serve nobody any more once this node has no part in its cluster."""
+    await runtime.cluster.left_out.wait()
+    runtime.begin_drain(grace_s)
 
 
 def _all_deployed(connections: Sequence[FunctionConnection]) -> Callable[[], bool]:

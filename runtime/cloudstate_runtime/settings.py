@@ -9,11 +9,15 @@ from typing import Annotated
 
 from cloudstate_core.settings import Between, Env
 from cloudstate_core.store import KEEP_REPLIES, KEEP_REPLIES_S
+from cloudstate_core.transport import check_node_name
 
-__all__ = ["ALL_SERVICES", "RuntimeSettings"]
+__all__ = ["ALL_SERVICES", "DEFAULT_NODE", "RuntimeSettings"]
 
 #: In a list of services: all of them.
 ALL_SERVICES = "*"
+
+#: What a node is called that is the only one.
+DEFAULT_NODE = "local"
 
 _SERVICE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -32,7 +36,12 @@ class RuntimeSettings:
         store: Name of the store backend. Empty for the one that is installed and durable.
         data_dir: Where a store that writes files keeps them.
         node: Name of this node, unique among those that serve together: letters, digits and
-            ". _ -".
+            ". _ -". The name stays with the data directory.
+        transport: How nodes are connected, as SCHEME://ADDRESS; empty if this is the only one.
+        heartbeat_interval_s: How often a node tells the others that it is there, in seconds.
+        unreachable_after_s: Who was not heard of for so long, in seconds, counts as unreachable.
+            It stays a member until it is expelled.
+        join_timeout_s: How long a node that starts waits for the others' answers, in seconds.
         passivation_timeout_s: Idle time after which an entity leaves memory, in seconds, unless
             the entity says otherwise.
         relay_timeout_s: How long a user function may take for one reply, in seconds.
@@ -78,7 +87,11 @@ class RuntimeSettings:
     user_function_port: Annotated[int, Between(1, 65535), Env("USER_FUNCTION_PORT")] = 8080
     store: str = ""
     data_dir: Path = Path("cloudstate-data")
-    node: str = "local"
+    node: str = DEFAULT_NODE
+    transport: str = ""
+    heartbeat_interval_s: Annotated[float, Between(0.01, 3600)] = 1.0
+    unreachable_after_s: Annotated[float, Between(0.01, 86_400)] = 5.0
+    join_timeout_s: Annotated[float, Between(0, 3600)] = 2.0
     passivation_timeout_s: Annotated[float, Between(0.01, 86_400)] = 30.0
     relay_timeout_s: Annotated[float, Between(0.01, 86_400)] = 60.0
     default_deadline_s: Annotated[float, Between(0.01, 86_400)] = 60.0
@@ -111,11 +124,15 @@ class RuntimeSettings:
     max_kept_replies: Annotated[int, Between(1, 10_000_000)] = KEEP_REPLIES
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be the name of a service.
+        """Refuse what cannot be the name of a node or of a service.
 
         Raises:
             ValueError: Naming the key and the first such name.
         """
+        try:
+            check_node_name(self.node)
+        except ValueError as error:
+            raise ValueError(f"key 'node': {error}") from error
         for name in self.command_metadata_services:
             if name != ALL_SERVICES and not _SERVICE_NAME.fullmatch(name):
                 raise ValueError(

@@ -24,6 +24,14 @@ _OPTIONS = (
     click.option(
         "--memory", is_flag=True, help="Keep state in memory only; it ends with this run."
     ),
+    click.option(
+        "--node", metavar="NAME", help="Name of this node among others.  [default: local]"
+    ),
+    click.option(
+        "--transport",
+        metavar="ADDRESS",
+        help="How nodes are connected, as SCHEME://ADDRESS; see `plugins`.  [default: not at all]",
+    ),
 )
 
 
@@ -38,6 +46,8 @@ def front_door_options(command: Callable[..., None]) -> Callable[..., None]:
         data: str | None,
         store: str | None,
         memory: bool,
+        node: str | None,
+        transport: str | None,
         **others: Any,  # as above
     ) -> None:
         if memory and (data or store):
@@ -47,6 +57,8 @@ def front_door_options(command: Callable[..., None]) -> Callable[..., None]:
             "port": port,
             "data_dir": data,
             "store": "memory" if memory else store,
+            "node": node,
+            "transport": transport,
         }
         command(*args, flags=flags, **others)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Coroutine, Mapping
 from random import SystemRandom
@@ -27,6 +28,10 @@ __all__ = ["THREAD_SWITCH_INTERVAL_S", "open_and_serve", "run_in_loop"]
 #: it up for every call into the disk and has to get it back from a busy event loop, which with the
 #: interpreter's default of 5 ms takes longer than the disk.
 THREAD_SWITCH_INTERVAL_S = 0.0005
+
+
+#: What stands before an @ in an address.
+_SECRETS = re.compile(r"[^/,@]*@")
 
 
 def run_in_loop(process: Coroutine[Any, Any, None]) -> None:
@@ -69,7 +74,7 @@ async def open_and_serve(
         await serve(
             node,
             runtime_settings.drain_grace_s,
-            lambda ready: _begin(welcome(ready, setup, where)),
+            lambda ready: _begin(welcome(ready, setup, where, runtime_settings.transport)),
         )
 
 
@@ -78,14 +83,26 @@ def _begin(words: str) -> None:
     spare_what_stays()
 
 
-def welcome(node: Node, setup: Setup, where: str) -> str:
-    """Return what is printed when a node is ready."""
+def welcome(node: Node, setup: Setup, where: str, transport: str) -> str:
+    """Return what is printed when a node is ready.
+
+    Args:
+        node: The node.
+        setup: For the names of kinds.
+        where: Where state is kept.
+        transport: How it is connected with others; empty if it is the only one.
+    """
     lines = [f"serving gRPC and HTTP on {node.address}"]
     entities = [entity for d in node.runtime.served.deployments for entity in d.entities]
     for entity in entities:
         kind = setup.plugins.kind_of(entity.entity_type)
         lines.append(f"  {entity.service_name} ({kind.name if kind is not None else '?'})")
     lines.append(f"state is kept {where}")
+    if transport:
+        cluster = node.runtime.cluster
+        others = ", ".join(sorted(cluster.members.epochs.keys() - {cluster.node.name}))
+        address = _SECRETS.sub("", transport)
+        lines.append(f"node {cluster.node.name}, over {address}, with {others or 'nobody yet'}")
     lines += [
         "try:",
         f"  {example_request(entities[0], node.address)}",

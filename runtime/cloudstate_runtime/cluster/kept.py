@@ -30,6 +30,7 @@ class KeptRecords:
         self._epoch = epoch
         self._node = node
         self._revision = 0
+        self._last: Any | None = None
 
     async def load(self) -> Records:
         """Return what is kept; nothing if this is the first start.
@@ -41,7 +42,7 @@ class KeptRecords:
             StoreUnavailable: The store cannot be read now.
         """
         stored = await self._store.value(KEY)
-        self._revision = stored.revision
+        self._revision, self._last = stored.revision, stored.value
         if stored.value is None:
             return Records()
         kept = KeptNodes()
@@ -57,12 +58,15 @@ class KeptRecords:
         return records
 
     async def save(self, records: Records) -> None:
-        """Keep everything that is known.
+        """Keep everything that is known, unless it is kept already.
 
         Raises:
             StoreError: It is not known to be kept.
         """
         kept = Any()
         kept.Pack(KeptNodes(node=self._node, nodes=records.messages()))
+        if kept == self._last:
+            return
         await self._store.commit(Commit(KEY, self._epoch, (PutValue(self._revision, kept),)))
         self._revision += 1
+        self._last = kept

@@ -60,6 +60,10 @@ class Records:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
+    def items(self) -> list[tuple[str, Known]]:
+        """Return everything, by name."""
+        return list(self._known.items())
+
     def of(self, name: str) -> Known:
         """Return what is known of a node; all zeros for one that is unknown."""
         return self._known.get(name, Known(0))

@@ -1,0 +1,64 @@
+"""What the operator can ask a node about its cluster, and have it do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypedDict
+
+from cloudstate_core.errors import CloudstateError
+from cloudstate_runtime.cluster.members import ClusterMembers
+
+__all__ = ["NodeEntry", "entries_of", "node_commands"]
+
+
+class NodeEntry(TypedDict):
+    """One node, as `cloudstate nodes list` shows it.
+
+    Attributes:
+        name: The node.
+        epoch: Of its latest life that has joined.
+        state: "here" for the node that was asked, "reachable", "unreachable", or "expelled".
+    """
+
+    name: str
+    epoch: int
+    state: str
+
+
+def node_commands(
+    cluster: ClusterMembers,
+) -> Mapping[str, Callable[[Mapping[str, object]], Awaitable[object]]]:
+    """Return what can be asked, by its name."""
+
+    async def entries(_: Mapping[str, object]) -> object:
+        return entries_of(cluster)
+
+    async def expel(question: Mapping[str, object]) -> object:
+        name = question.get("name")
+        if not isinstance(name, str):
+            raise CloudstateError(f"expected the name of a node, found {type(name).__name__}")
+        await cluster.expel(name)
+        return entries_of(cluster)
+
+    return {"nodes.list": entries, "nodes.expel": expel}
+
+
+def entries_of(cluster: ClusterMembers) -> list[NodeEntry]:
+    """Return all nodes that are known, by name."""
+    members, here = cluster.members, cluster.node.name
+    entries = [
+        NodeEntry(name=name, epoch=epoch, state=_state(name, here, name in members.reachable))
+        for name, epoch in members.epochs.items()
+    ]
+    entries += [
+        NodeEntry(name=name, epoch=epoch, state="expelled")
+        for name, epoch in members.expelled.items()
+        if name not in members.epochs
+    ]
+    return sorted(entries, key=lambda entry: entry["name"])
+
+
+def _state(name: str, here: str, is_reachable: bool) -> str:  # noqa: FBT001  # one of three words
+    if name == here:
+        return "here"
+    return "reachable" if is_reachable else "unreachable"

@@ -1,0 +1,325 @@
+"""Who belongs to the cluster, as one node finds out: a pure machine.
+
+Its rules:
+
+* What is known of the nodes only grows, and is put together by taking what is greater. Every node
+  tells all others everything it knows, again and again; so all come to know the same, whatever is
+  lost, comes twice or comes late.
+* A node belongs to the cluster from when it joins until it is expelled, reachable or not. Nobody is
+  expelled for being silent: only the operator knows that a node will not come back.
+* A node that starts asks all others before it serves anybody. If its epoch was expelled, or is
+  older than the one they know, it takes a greater one.
+* A new epoch is told to nobody before the node has joined: a second process of a name that is taken
+  would else drive out the first.
+* A node that learns the same later has no way back in this life.
+* Whether a second process has this node's name is certain only when one answers a question of this
+  process; what an earlier process has sent may still be on its way.
+"""
+
+from __future__ import annotations
+
+from google.protobuf.message import DecodeError
+
+from cloudstate_core.cluster import Members, NodeIdentity
+from cloudstate_core.transport import check_node_name
+from cloudstate_core.value import value
+from cloudstate_runtime.cluster.membership_pb2 import Heartbeat
+from cloudstate_runtime.cluster.records import MAX_NODES, Known, Records, read_records
+
+__all__ = [
+    "Broadcast",
+    "Expel",
+    "Heard",
+    "Input",
+    "Instruction",
+    "Joined",
+    "Keep",
+    "LeftOut",
+    "MembershipMachine",
+    "NameTaken",
+    "NewMembers",
+    "Report",
+    "Send",
+    "Ticked",
+    "Timing",
+]
+
+
+@value
+class Timing:
+    """How long everything takes, in seconds.
+
+    Attributes:
+        heartbeat_s: Between two messages to all others.
+        unreachable_after_s: Who was not heard of for so long counts as unreachable.
+        join_timeout_s: How long a node that starts waits for answers.
+    """
+
+    heartbeat_s: float = 1.0
+    unreachable_after_s: float = 5.0
+    join_timeout_s: float = 2.0
+
+
+# --- Inputs --------------------------------------------------------------------------
+
+
+@value
+class Ticked:
+    """It is this late, in seconds since some moment."""
+
+    now_s: float
+
+
+@value
+class Heard:
+    """A node has sent something."""
+
+    sender: str
+    message: bytes
+
+
+@value
+class Expel:
+    """The operator wants a node out. It must be a member, and another one than this."""
+
+    name: str
+
+
+Input = Ticked | Heard | Expel
+
+
+# --- Instructions --------------------------------------------------------------------
+
+
+@value
+class Broadcast:
+    """Send this to all others."""
+
+    message: bytes
+
+
+@value
+class Send:
+    """Send this to one node."""
+
+    to: str
+    message: bytes
+
+
+@value
+class Keep:
+    """Keep what is known now."""
+
+
+@value
+class Joined:
+    """From now on this node serves, as this one."""
+
+    node: NodeIdentity
+
+
+@value
+class NewMembers:
+    """These belong together now."""
+
+    members: Members
+
+
+@value
+class NameTaken:
+    """Another process has this node's name, and is alive."""
+
+
+@value
+class LeftOut:
+    """This node has no part in the cluster any more."""
+
+    reason: str
+
+
+@value
+class Report:
+    """Tell the operator."""
+
+    what: str
+    fields: dict[str, str | int]
+
+
+Instruction = Broadcast | Send | Keep | Joined | NewMembers | NameTaken | LeftOut | Report
+
+
+class MembershipMachine:
+    """One node's view.
+
+    Attributes:
+        node: This node; its epoch is final once it has joined.
+        records: What is known of all nodes.
+        has_joined: Whether this node serves.
+        is_left_out: Whether this node has no part any more.
+    """
+
+    def __init__(
+        self, name: str, records: Records, process: int, unix_time_ms: int, timing: Timing
+    ) -> None:
+        """Begin from what was kept.
+
+        Args:
+            name: Of this node.
+            records: What it knew in its earlier lives; the machine's from now on.
+            process: A number that no other process has; not 0.
+            unix_time_ms: The epoch of a node that needs a new one, unless that is too small.
+            timing: How long everything takes.
+        """
+        self.records = records
+        self.has_joined = False
+        self.is_left_out = False
+        self._name = name
+        self._process = process
+        self._unix_time_ms = unix_time_ms
+        self._timing = timing
+        self._epoch = 0
+        self._started_s: float | None = None
+        self._now_s = 0.0
+        self._sent_s = float("-inf")
+        self._heard_s: dict[str, float] = {}
+        self._suspect = 0
+        self._joining: set[str] = set()
+        known = records.of(name)
+        self._epoch = known.epoch if known.is_member else self._epoch_above(known)
+        self._members = self.members
+
+    @property
+    def node(self) -> NodeIdentity:
+        """This node in this life."""
+        return NodeIdentity(self._name, self._epoch)
+
+    @property
+    def members(self) -> Members:
+        """Who belongs together now."""
+        last_s = self._now_s - self._timing.unreachable_after_s
+        # A node that was left out is still the one it was.
+        epochs = {**self.records.members(), self._name: self._epoch}
+        reachable = {name for name, at_s in self._heard_s.items() if at_s >= last_s}
+        return Members(
+            epochs=epochs,
+            reachable=frozenset({self._name, *(reachable & epochs.keys())}),
+            expelled=self.records.expelled(),
+        )
+
+    def receive(self, given: Input) -> list[Instruction]:
+        """Take in what has happened, and return what is to be done."""
+        match given:
+            case Ticked(now_s=now_s):
+                done = self._ticked(now_s)
+            case Heard(sender=sender, message=message):
+                done = self._heard(sender, message)
+            case Expel(name=name):
+                done = self._expel(name)
+        if self.has_joined and (members := self.members) != self._members:
+            self._members = members
+            done.append(NewMembers(members))
+        return done
+
+    # --- Time ------------------------------------------------------------------------
+
+    def _ticked(self, now_s: float) -> list[Instruction]:
+        self._now_s = now_s
+        if self._started_s is None:
+            self._started_s = now_s
+        if not self.has_joined:
+            if self._must_wait(now_s - self._started_s):
+                return [Broadcast(self._heartbeat(asks=True))]
+            return self._join()
+        if self.is_left_out or now_s - self._sent_s < self._timing.heartbeat_s:
+            return []
+        self._sent_s = now_s
+        return [Broadcast(self._heartbeat())]
+
+    def _must_wait(self, waited_s: float) -> bool:
+        """Whether somebody may still have something to say to a node that starts."""
+        if waited_s >= self._timing.join_timeout_s:
+            return False
+        others = (self.records.members().keys() | self._joining) - {self._name}
+        return not (others and others <= self._heard_s.keys())
+
+    def _join(self) -> list[Instruction]:
+        self.has_joined = True
+        self.records.join(self._name, Known(self._epoch))
+        self._sent_s = self._now_s
+        self._members = self.members
+        return [Keep(), Joined(self.node), Broadcast(self._heartbeat())]
+
+    # --- Others ----------------------------------------------------------------------
+
+    def _heard(self, sender: str, message: bytes) -> list[Instruction]:
+        heartbeat = Heartbeat()
+        try:
+            heartbeat.ParseFromString(message)
+            check_node_name(sender)
+            told = read_records(heartbeat.nodes)
+            if not heartbeat.process:
+                raise ValueError("expected the number of a process")
+        except (DecodeError, ValueError) as error:
+            fields: dict[str, str | int] = {"sender": sender, "reason": str(error)}
+            return [Report("heartbeat_not_understood", fields)]
+        done = self._learn(told)
+        if sender == self._name:
+            done += self._heard_namesake(heartbeat)
+        elif sender in self.records:
+            self._heard_s[sender] = self._now_s
+        elif not self.has_joined and len(self._joining) < MAX_NODES:
+            self._joining.add(sender)
+        if heartbeat.asks and not self.is_left_out:
+            done.append(Send(sender, self._heartbeat(answers=heartbeat.process)))
+        return done
+
+    def _heard_namesake(self, heartbeat: Heartbeat) -> list[Instruction]:
+        if heartbeat.process == self._process:
+            return []
+        if heartbeat.answers == self._process:
+            return [NameTaken()]
+        if heartbeat.process == self._suspect:
+            return []
+        self._suspect = heartbeat.process
+        return [Send(self._name, self._heartbeat(asks=True))]
+
+    def _learn(self, told: Records) -> list[Instruction]:
+        done: list[Instruction] = []
+        is_news = False
+        for name, known in told.items():
+            if self.records.join(name, known):
+                is_news = True
+            elif name not in self.records:
+                done.append(Report("too_many_nodes", {"node": name, "limit": MAX_NODES}))
+        if is_news:
+            done.append(Keep())
+            done += self._look_at_itself()
+        return done
+
+    def _look_at_itself(self) -> list[Instruction]:
+        known = self.records.of(self._name)
+        is_current = known.epoch <= self._epoch and known.expelled_epoch < self._epoch
+        if is_current or self.is_left_out:
+            return []
+        if not self.has_joined:
+            self._epoch = self._epoch_above(known)
+            return []
+        self.is_left_out = True
+        if known.expelled_epoch >= self._epoch:
+            return [LeftOut("it was expelled from the cluster")]
+        return [LeftOut("the cluster knows a later life of it")]
+
+    def _epoch_above(self, known: Known) -> int:
+        return max(self._unix_time_ms, known.epoch + 1, known.expelled_epoch + 1)
+
+    def _expel(self, name: str) -> list[Instruction]:
+        epoch = self.records.of(name).epoch
+        self.records.join(name, Known(epoch, expelled_epoch=epoch))
+        self._sent_s = self._now_s
+        return [Keep(), Broadcast(self._heartbeat())]
+
+    def _heartbeat(self, *, asks: bool = False, answers: int = 0) -> bytes:
+        heartbeat = Heartbeat(
+            process=self._process, asks=asks, answers=answers, nodes=self.records.messages()
+        )
+        return heartbeat.SerializeToString()
