@@ -83,6 +83,9 @@ class FunctionEnd:
             # It may have said why.
             await self._clock.sleep(LAST_WORDS_TIMEOUT_S)
             self._listener.lost(gone)
+        except Exception as error:
+            log.exception("entity_failed")
+            self._listener.lost(error)
         finally:
             self._sending = None
         self._listener.has_sent()

@@ -55,7 +55,7 @@ from cloudstate_crdt.instructions import (
     TimedOut,
 )
 from cloudstate_crdt.replicas import Deleted
-from cloudstate_crdt.translation.deltas import after, difference, whole
+from cloudstate_crdt.translation.deltas import after, difference, is_foreseen, whole
 from cloudstate_crdt.translation.faults import TranslationFault
 from cloudstate_crdt.translation.translation import View
 
@@ -353,12 +353,13 @@ class CrdtMachine:
         """Keep in mind what the user function has made of what it had; return what is wrong."""
         if not change.HasField("update"):
             return ""
+        had = self._known
         try:
-            self._known = after(self._known, change.update)
+            self._known = after(had, change.update)
         except TranslationFault as fault:
             return str(fault)
-        # Its change may have come to something else than it knows: it was not alone.
-        self._copy_is_news = True
+        if not is_foreseen(had, change.update):
+            self._copy_is_news = True
         return ""
 
     def _committed(self, operation: int) -> Instructions:

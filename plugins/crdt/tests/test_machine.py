@@ -9,6 +9,7 @@ from puppet.puppet_pb2 import Word
 from puppets import DELETE, cancelled, failed, failure, plus, reply, update, word
 
 from cloudstate.crdt_pb2 import (
+    CrdtClock,
     CrdtDelta,
     CrdtStateAction,
     CrdtStreamOut,
@@ -106,20 +107,21 @@ def test_a_reply_is_stored_with_what_it_changes_and_calls() -> None:
         1, 1, "Do", update(2, 1), word("a"), [EFFECT], ends=True, is_cancelled=False
     )
     assert not driven.machine.is_idle()
-    assert driven.give(Committed(1)) == READ
-    assert driven.give(CopyRead(counter(2))) == ()
+    assert driven.give(Committed(1)) == ()
     assert driven.machine.is_idle()
 
 
-def test_a_reply_that_changes_nothing_has_nobody_look_at_the_copy() -> None:
+def test_a_change_that_nobody_else_could_meet_has_nobody_look_at_the_copy() -> None:
     driven = Driven(counter(2))
-    driven.command(1)
-
-    commit = driven.commits(reply("a"))
-
-    assert commit.change == CrdtStateAction()
-    assert driven.give(Committed(commit.operation)) == ()
+    for command_id, change in ((1, None), (2, update(3))):
+        driven.command(command_id)
+        commit = driven.commits(reply("a", change), command_id)
+        assert driven.give(Committed(commit.operation)) == ()
     assert driven.machine.is_idle()
+
+    # What is known to be there is all of it.
+    driven.give(CopyChanged())
+    assert driven.give(CopyRead(counter(5))) == ()
 
 
 def test_several_commands_are_answered_in_any_order() -> None:
@@ -276,7 +278,7 @@ def test_a_cancellation_is_an_operation_too() -> None:
 def test_a_write_that_lost_is_mended() -> None:
     driven = Driven(seen(LWWRegister()))
     driven.command(1)
-    mine = CrdtDelta(lwwregister=LWWRegisterDelta(value=Any(value=b"mine")))
+    mine = CrdtDelta(lwwregister=LWWRegisterDelta(value=Any(value=b"mine"), clock=CrdtClock.CUSTOM))
     commit = driven.commits(reply(change=update(mine)))
     assert driven.give(Committed(commit.operation)) == READ
     theirs = LWWRegister()

@@ -40,6 +40,7 @@ from cloudstate_crdt import (
 from cloudstate_crdt.translation.deltas import (
     after,
     difference,
+    is_foreseen,
     state_type_of,
     view_of,
     whole,
@@ -383,6 +384,51 @@ def test_a_user_functions_delta_makes_of_the_state_what_the_user_function_has(
     elsewhere = first.copy()
     elsewhere.join(changed)
     assert elsewhere == state
+
+
+CLOCKS = st.sampled_from(list(CrdtClock.values()))
+
+
+def redated(delta: CrdtDelta, clocks: list[int]) -> CrdtDelta:
+    """Return a delta whose registers are dated in other ways."""
+    if delta.HasField("lwwregister"):
+        delta.lwwregister.clock = clocks.pop() if clocks else CrdtClock.DEFAULT
+    for each in (*delta.ormap.updated, *delta.ormap.added) if delta.HasField("ormap") else ():
+        redated(each.delta, clocks)
+    return delta
+
+
+@given(histories(), st.lists(CLOCKS, max_size=2))
+@settings(max_examples=200)
+def test_what_a_delta_comes_to_is_foreseen_or_looked_at(
+    history: tuple[Lattice, Lattice, Lattice], clocks: list[int]
+) -> None:
+    first, second, _ = history
+    delta = difference(seen(first), seen(second))
+    if delta is None:
+        return
+    had, state = seen(first), first.copy()
+    delta = redated(delta, clocks)
+
+    write(state, delta, WRITER)
+
+    if is_foreseen(had, delta):
+        assert seen(state) == after(had, delta)
+
+
+def test_what_only_the_replicas_decide_is_not_foreseen() -> None:
+    vote = CrdtDelta(vote=VoteDelta(self_vote=True))
+    custom = register(A, CrdtClock.CUSTOM, 1)
+    assert is_foreseen(seen(Vote()), vote)
+    assert not is_foreseen(None, vote)
+    assert is_foreseen(None, register(A))
+    assert not is_foreseen(None, custom)
+    for inner in (vote, custom):
+        assert not is_foreseen(None, CrdtDelta(ormap=ORMapDelta(added=[entry(A, inner)])))
+    here = written(CrdtDelta(ormap=ORMapDelta(added=[entry(A, vote)])))
+    again = ORMapDelta(removed=[A], added=[entry(A, vote)])
+    assert not is_foreseen(seen(here), CrdtDelta(ormap=again))
+    assert is_foreseen(seen(here), CrdtDelta(ormap=ORMapDelta(updated=[entry(A, vote)])))
 
 
 @given(histories(), st.data())

@@ -21,7 +21,7 @@ from cloudstate_crdt.translation.single_values import (
 )
 from cloudstate_crdt.translation.translation import Translation, View, Viewpoint, Writer
 
-__all__ = ["after", "difference", "state_type_of", "view_of", "whole", "write"]
+__all__ = ["after", "difference", "is_foreseen", "state_type_of", "view_of", "whole", "write"]
 
 
 class _AnyType:
@@ -65,6 +65,11 @@ class _AnyType:
             raise Incompatible(f"expected a delta of type {had.type_name!r}, found {name!r}")
         inner = getattr(delta, name)
         return View(name, self._by_name[name].after(had and had.content, inner))
+
+    def is_foreseen(self, had: View | None, delta: CrdtDelta) -> bool:
+        name = _type_name(delta)
+        content = had.content if had is not None and had.type_name == name else None
+        return self._by_name[name].is_foreseen(content, getattr(delta, name))
 
     def state_type(self, delta: CrdtDelta) -> type[Lattice]:
         return self._by_name[_type_name(delta)].state_type
@@ -122,6 +127,16 @@ def after(had: View | None, delta: CrdtDelta) -> View:
         Incompatible: The delta is of another type than what it had.
     """
     return _ANY_TYPE.after(had, delta)
+
+
+def is_foreseen(had: View | None, delta: CrdtDelta) -> bool:
+    """Return whether a state that looks so comes to what `after` says, if nobody else changes it.
+
+    Args:
+        had: How it looks before; None if there is none.
+        delta: What is applied to it.
+    """
+    return _ANY_TYPE.is_foreseen(had, delta)
 
 
 def state_type_of(delta: CrdtDelta) -> type[Lattice]:

@@ -31,6 +31,8 @@ class Values(Protocol):
 
     def after(self, had: View | None, delta: CrdtDelta) -> View: ...
 
+    def is_foreseen(self, had: View | None, delta: CrdtDelta) -> bool: ...
+
     def state_type(self, delta: CrdtDelta) -> type[Lattice]: ...
 
     def write(self, state: Lattice, delta: CrdtDelta, writer: Writer) -> Lattice: ...
@@ -94,6 +96,15 @@ class ORMapTranslation(Translation[ORMap, Entries, ORMapDelta]):
                 present = None
             entries[key] = self._values.after(present, entry.delta)
         return entries
+
+    def is_foreseen(self, had: Entries | None, delta: ORMapDelta) -> bool:
+        present = {} if had is None or delta.cleared else dict(had)
+        for key in delta.removed:
+            present.pop(Segment.of(key), None)
+        return all(
+            self._values.is_foreseen(present.get(Segment.of(entry.key)), entry.delta)
+            for entry in (*delta.updated, *delta.added)
+        )
 
     def write(self, state: ORMap, delta: ORMapDelta, writer: Writer) -> ORMap:
         # A map inside a map shares its store, and so do its deltas: they are joined there.

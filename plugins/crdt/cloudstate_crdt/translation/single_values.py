@@ -46,6 +46,10 @@ class LWWRegisterTranslation(Translation[LWWRegister, Segment, LWWRegisterDelta]
             raise BadDelta(f"expected a known clock, found {delta.clock}")
         return Segment.of(delta.value)
 
+    def is_foreseen(self, had: Segment | None, delta: LWWRegisterDelta) -> bool:
+        # Only the default clock dates a write later than the one that is there.
+        return delta.clock == CrdtClock.DEFAULT
+
     def write(self, state: LWWRegister, delta: LWWRegisterDelta, writer: Writer) -> LWWRegister:
         clock = _CLOCKS[delta.clock]
         now = delta.custom_clock_value if clock in _CUSTOM else writer.now_ms
@@ -120,6 +124,10 @@ class VoteTranslation(Translation[Vote, Tally, VoteDelta]):
         # A user function counts its own voice at once; the other fields say nothing on this way.
         had, voice = had or _NEW_VOTE, bool(delta.self_vote)
         return had._replace(self_vote=voice, votes_for=had.votes_for + voice - had.self_vote)
+
+    def is_foreseen(self, had: Tally | None, delta: VoteDelta) -> bool:
+        # Who begins a vote does not know how many nodes there are.
+        return had is not None
 
     def write(self, state: Vote, delta: VoteDelta, writer: Writer) -> Vote:
         return state.vote(writer.replica, is_for=bool(delta.self_vote))

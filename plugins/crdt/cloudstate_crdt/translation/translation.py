@@ -95,6 +95,14 @@ class Translation(ABC, Generic[StateT, ContentT, DeltaT]):
             TranslationFault: It may not send that.
         """
 
+    def is_foreseen(self, had: ContentT | None, delta: DeltaT) -> bool:
+        """Return whether a state that looks as `had` will look as the user function takes it to.
+
+        If not, it has to be looked at after `write`, although nobody else has changed it.
+        """
+        del had, delta
+        return True
+
     @abstractmethod
     def write(self, state: StateT, delta: DeltaT, writer: Writer) -> StateT:
         """Apply a user function's delta to a state, and return what changed, of the same type.
