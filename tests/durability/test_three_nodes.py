@@ -19,18 +19,22 @@ CLIENTS = 100
 CONVERGED_WITHIN_S = 15.0
 
 
-def command_of(how: str, folder: Path, nats: NatsServer) -> Callable[[str], Sequence[str]]:
-    """Return the command line for a node of a name."""
+CLOUDSTATE = (str(Path(sys.executable).parent / "cloudstate"),)
+FORGETFUL = (sys.executable, str(HERE / "forgetful_node.py"))
+
+
+def command_of(
+    program: Sequence[str], folder: Path, nats: NatsServer
+) -> Callable[[str], Sequence[str]]:
+    """Return what a user would type for a node of a name."""
     return lambda name: [
-        sys.executable,
-        str(HERE / "node_of_three.py"),
-        name,
-        nats.address,
-        how,
+        *program,
         "run",
         "tally:entity",
         "--port=0",
         f"--data={folder / name}",
+        f"--node={name}",
+        f"--transport={nats.address}",
     ]
 
 
@@ -52,7 +56,7 @@ async def run(nodes: Nodes, nats: NatsServer, updates: int, within_s: float) -> 
 @pytest.mark.timeout(300)
 async def test_three_nodes_converge_and_count_exactly(tmp_path: Path) -> None:
     with start_nats_server() as nats:
-        async with Nodes(command_of("whole", tmp_path, nats)) as nodes:
+        async with Nodes(command_of(CLOUDSTATE, tmp_path, nats)) as nodes:
             after_s = sorted((await run(nodes, nats, UPDATES, CONVERGED_WITHIN_S)).values())
 
     assert nodes.done == UPDATES // CLIENTS * CLIENTS
@@ -69,7 +73,7 @@ async def test_three_nodes_converge_and_count_exactly(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 async def test_nodes_that_repair_nothing_are_found(tmp_path: Path) -> None:
     with start_nats_server() as nats:
-        async with Nodes(command_of("forgetful", tmp_path, nats)) as nodes:
-            after_s = await run(nodes, nats, 1_800, within_s=3.0)
+        async with Nodes(command_of(FORGETFUL, tmp_path, nats)) as nodes:
+            after_s = await run(nodes, nats, 900, within_s=2.0)
 
     assert len(after_s) < len(COUNTERS)

@@ -82,12 +82,20 @@ class Nodes:
         await asyncio.gather(*(node.kill() for node in self.nodes.values()))
 
     async def until_joined(self, within_s: float = 20.0) -> None:
-        """Return when each has what another was told."""
+        """Return when each has what the others were told meanwhile."""
         async with asyncio.timeout(within_s):
-            for name in NAMES:
-                await self.nodes[name].call("Add", Amount(id="hello", value=1))
-            while [await node.total("hello") for node in self.nodes.values()] != [3, 3, 3]:
-                await asyncio.sleep(_PAUSE_S)
+            number = 0
+            while not await self._is_heard_everywhere(f"hello-{number}"):
+                number += 1
+
+    async def _is_heard_everywhere(self, counter: str) -> bool:
+        for node in self.nodes.values():
+            await node.call("Add", Amount(id=counter, value=1))
+        for _ in range(10):
+            if await self._is_everywhere(counter, len(NAMES)):
+                return True
+            await asyncio.sleep(_PAUSE_S)
+        return False
 
     # --- Load ------------------------------------------------------------------------
 
