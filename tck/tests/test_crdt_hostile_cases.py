@@ -63,7 +63,7 @@ class Careful(CrdtProxy):
         await asyncio.wait([*waiting, activation.reading], return_when=asyncio.FIRST_COMPLETED)
         # A reply that came with the end of the stream came first.
         await asyncio.sleep(0)
-        has_reply = waiting[0].done()
+        has_reply = waiting[0].done() and waiting[0].exception() is None
         for task in waiting:
             task.cancel()
         if not has_reply or self.is_wrong(key, waiting[0].result()):

@@ -97,6 +97,9 @@ class Activation:
     async def _read(self) -> None:
         while (message := await self._call.read()) is not grpc.aio.EOF:
             self._take(message)
+        for waiting in self._replies.values():
+            if not waiting.done():
+                waiting.set_exception(FunctionFailed("the stream is over"))
 
     def _take(self, message: CrdtStreamOut) -> None:
         match message.WhichOneof("message"):
