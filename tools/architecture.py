@@ -59,8 +59,10 @@ PURE_FILES = {
     "context.py",
     "descriptors.py",
     "discovery.py",
+    "due_order.py",
     "entity.py",
     "entity_key.py",
+    "instructions.py",
     "machine.py",
     "membership.py",
     "passivation.py",
@@ -70,7 +72,7 @@ PURE_FILES = {
     "session.py",
     "wire.py",
 }
-PURE_FOLDERS = {"data", "replication", "types"}
+PURE_FOLDERS = {"data", "replication", "translation", "types"}
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "sched", "selectors", "signal", "threading"),
     *("http", "socket", "ssl", "urllib.request", "grpc", "grpc_health", "grpc_reflection"),

@@ -1,7 +1,8 @@
-"""Seeing that the clock of another node is ahead, by what it writes into registers.
+"""Seeing that a clock is ahead, by what is written into registers.
 
-The write of such a node stays until the clocks of the others have come as far. It is not refused:
-then replicas would not be equal any more. Whoever runs the nodes is told.
+Such a write stays until the clocks of the nodes have come as far, whether another node's clock is
+wrong or a handler has chosen the number. It is not refused: then replicas would not be equal any
+more. Whoever runs the nodes is told.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _NO_TIME_FROM_MS = 10**14
 
 
 class ClockWatch:
-    """Looks at what other nodes send."""
+    """Looks at what is written, here and elsewhere."""
 
     def __init__(self, clock: Clock) -> None:
         """Compare with this node's clock."""

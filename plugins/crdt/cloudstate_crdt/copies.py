@@ -171,7 +171,7 @@ class Copies:
             async with copy.turn:
                 await self._fill(entity_id, copy)
                 try:
-                    change = self._changed(copy, update)
+                    change = self._changed(entity_id, copy, update)
                     stored = self._form.write(DELETED if copy.state is None else copy.state)
                     outcome = await self._host.commit(
                         request, self._key(entity_id), (PutValue(copy.revision, stored),), outcome
@@ -183,7 +183,7 @@ class Copies:
             copy.notify(but=changer)
         return outcome, change
 
-    def _changed(self, copy: _Copy, update: CrdtDelta | Deleted) -> Change:
+    def _changed(self, entity_id: str, copy: _Copy, update: CrdtDelta | Deleted) -> Change:
         if isinstance(update, Deleted):
             copy.state = DELETED
             return DELETED
@@ -192,7 +192,9 @@ class Copies:
         if copy.state is None:
             copy.state = state_type_of(update).bottom(self._form.types)
         now_ms = round(self._host.clock.unix_time_s() * 1000)
-        return write(copy.state, update, Writer(self._me, now_ms))
+        change = write(copy.state, update, Writer(self._me, now_ms))
+        self._clock_watch.look_at(entity_id, change)
+        return change
 
     def members_changed(self) -> None:
         """Tell whoever serves an entity that the members are others: votes count anew."""

@@ -15,7 +15,14 @@ from google.protobuf.any_pb2 import Any
 from kinds_of_values import item
 from puppets import plus
 
-from cloudstate.crdt_pb2 import CrdtDelta, FlagDelta, LWWRegisterDelta, ORMapDelta, ORMapEntryDelta
+from cloudstate.crdt_pb2 import (
+    CrdtClock,
+    CrdtDelta,
+    FlagDelta,
+    LWWRegisterDelta,
+    ORMapDelta,
+    ORMapEntryDelta,
+)
 from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.errors import CorruptState, StoreUnavailable
 from cloudstate_core.handler import Outcome, Request
@@ -301,6 +308,11 @@ async def test_a_register_from_the_future_is_taken_in_and_logged_once_in_a_while
     # A number that is no time.
     assert await join(1e12) == 2
     assert logged[0]["event"] == "register_written_in_the_future"
+    await bench.clock.advance(61)
+    chosen = round((bench.clock.unix_time_s() + 100) * 1000)
+    delta = LWWRegisterDelta(clock=CrdtClock.CUSTOM, custom_clock_value=chosen)
+    await bench.change(CrdtDelta(lwwregister=delta), entity_id="own")
+    assert len(logged) == 3
 
 
 # --- Digests -------------------------------------------------------------------------
