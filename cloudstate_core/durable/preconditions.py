@@ -71,6 +71,6 @@ def check_no_version(request: Request) -> None:
     """
     if request.conditions is not None and request.conditions.expected_version is not None:
         raise NoVersions(
-            f"expected no if-match: service {request.service!r} has no entities, so there is no "
-            "version to compare"
+            f"expected no if-match: service {request.service!r} has no entities with versions, so "
+            "there is none to compare"
         )
