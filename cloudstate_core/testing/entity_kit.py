@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from weakref import finalize
@@ -21,6 +22,9 @@ from cloudstate_core.testing.kit.handled import Handled, KitError, PassedOn
 __all__ = ["EntityKit", "KitClock"]
 
 T = TypeVar("T")
+
+#: How long what runs in a kit that nobody has closed may take to end, in seconds.
+_END_TIMEOUT_S = 1.0
 
 
 class EntityKit:
@@ -80,9 +84,6 @@ class EntityKit:
             InvalidSpec: No runtime would serve an entity.
             KitError: A key of `answers` names no command.
         """
-        # A loop of its own, so that whatever the test does with loops is the test's own affair.
-        self._loop = asyncio.new_event_loop()
-        self._closing = finalize(self, self._loop.close)
         self._kit = AsyncEntityKit(
             entity,
             *others,
@@ -93,6 +94,10 @@ class EntityKit:
             delivers=delivers,
             plugins=plugins,
         )
+        # A loop of its own, so that whatever the test does with loops is the test's own affair.
+        self._loop = asyncio.new_event_loop()
+        # Whatever the kit has begun must not be garbage before it has been ended.
+        self._closing = finalize(self, _let_go, self._loop, self._kit)
         self.clock = KitClock(self._kit.clock, self)
         self.store = self._kit.store
 
@@ -230,7 +235,7 @@ class EntityKit:
     def close(self) -> None:
         """End everything that runs or is in memory. Nothing must be called after it.
 
-        Only a test whose handlers leave tasks or threads behind needs it.
+        Only a test whose handlers leave threads or slow tasks behind needs it.
         """
         if self._closing.alive:
             self.run(self._kit.aclose())
@@ -259,6 +264,34 @@ class KitClock:
     def advance(self, delay_s: float) -> None:
         """Let `delay_s` seconds go by; see `ManualClock.advance`."""
         self._kit.run(self._clock.advance(delay_s))
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, kit: AsyncEntityKit) -> None:
+    """Close the loop of a kit that nobody has closed, after what runs in it."""
+    if asyncio.all_tasks(loop):
+        # Kits are collected at any time, also while another loop runs in this thread.
+        if _is_in_a_loop():
+            ending = Thread(target=lambda: loop.run_until_complete(_end(kit)))
+            ending.start()
+            ending.join()
+        else:
+            loop.run_until_complete(_end(kit))
+    loop.close()
+
+
+async def _end(kit: AsyncEntityKit) -> None:
+    with suppress(Exception):  # nobody is there to be told
+        async with asyncio.timeout(_END_TIMEOUT_S):
+            await kit.aclose()
+            await _end_others()
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _end_others() -> None:

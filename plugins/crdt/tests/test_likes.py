@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import aclosing
 
 import pytest
@@ -72,3 +73,10 @@ async def test_whoever_watches_is_told_of_every_change() -> None:
 
         assert (await anext(totals)).reply == Total(likes=1)
         assert (await anext(totals)).reply == Total(likes=0)
+
+
+def test_a_kit_that_is_thrown_away_ends_what_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
+    EntityKit(entity).handle("Like", mark("ann"))
+    gc.collect()
+
+    assert caplog.messages == []
