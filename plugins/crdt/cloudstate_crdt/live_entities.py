@@ -98,6 +98,7 @@ class LiveEntities:
         self.output_type_urls: Mapping[str, str] = {
             name: method.output_type_url for name, method in entity.methods.items()
         }
+        self._members = frozenset(dissemination.members)
         self._limits = host.limits(entity)
         self._read_id = {
             name: entity_id_reader(method)
@@ -301,8 +302,12 @@ class LiveEntities:
         finally:
             self._something_ended.set()
 
-    def look_again(self) -> None:
-        """Let every entity look at its copy: it may be seen otherwise, as a vote by more nodes."""
+    def members_may_have_changed(self) -> None:
+        """Let every entity look at its copy, if a vote among other nodes looks otherwise now."""
+        members = frozenset(self.dissemination.members)
+        if members == self._members:
+            return  # one of them can be reached again, or cannot
+        self._members = members
         for live in self._live.values():
             live.engine.copy_changed()
 

@@ -56,7 +56,7 @@ async def open_serving(
         # for the others, at the end of the runtime as at that of the service.
         with (
             host.when_draining(entities.end_streams),
-            cluster.on_change(lambda _: entities.look_again()),
+            cluster.on_change(lambda _: entities.members_may_have_changed()),
         ):
             try:
                 yield handler

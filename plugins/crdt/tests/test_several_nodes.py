@@ -23,6 +23,7 @@ from cloudstate.crdt_pb2 import (
     LWWRegisterDelta,
     VoteDelta,
 )
+from cloudstate_core.cluster import Members
 from cloudstate_core.testing.clock import ManualClock
 from cloudstate_core.transports import Network
 from cloudstate_crdt import Flag, TooFewReplicas, Vote
@@ -257,7 +258,12 @@ async def test_votes_are_those_of_the_members() -> None:
         await nodes.until(lambda: nodes.a.puppet.heard("e")[-1] == told)
         assert isinstance(await nodes.a.stored("e"), Vote)
 
-        # One that leaves takes its voice along, which is told without another change.
+        # Whether a member can be reached is no news. One that leaves takes its voice along, and
+        # that is told without another change.
+        both = members_of(a=1, b=1)
+        nodes.clusters[0].change(Members(both.epochs, frozenset({"a"}), {}))
+        await asyncio.sleep(0.01)
+        assert nodes.a.puppet.heard("e")[-1] == told
         nodes.clusters[0].change(members_of(a=1))
         told = "delta self_vote: true votes_for: 1 total_voters: 1"
         await nodes.until(lambda: nodes.a.puppet.heard("e")[-1] == told)
