@@ -225,3 +225,33 @@ def test_an_unconfirmed_change_is_sent_again_to_those_who_have_not_confirmed_it(
 
     assert [each.to for each in sent] == ["c"]
     assert messages(sent, "changes")[0].changes[0].answer
+
+
+# --- Comparisons ---------------------------------------------------------------------
+
+
+def test_a_comparison_that_nobody_heard_is_begun_anew_when_the_other_says_so() -> None:
+    a = Machine()  # begins one with its process
+    a.hear(status=Status(last=0, digest=b"another", compare=True))
+
+    assert len(messages(sent_to("b", a.tick(0.1)), "buckets")) == 1
+
+
+def test_a_comparison_that_should_have_been_answered_is_begun_anew_at_a_sign_of_life() -> None:
+    a = Machine()
+    a.hear(status=Status(last=0, digest=b"another"))
+    assert messages(sent_to("b", a.tick(0.1)), "buckets") == []
+    a.tick(0.4)
+    a.hear(status=Status(last=0, digest=b"another"))
+
+    assert len(messages(sent_to("b", a.tick(0.1)), "buckets")) == 1
+
+
+def test_equal_nodes_compare_nothing() -> None:
+    a = Machine()
+    a.tick(1.1)
+    for _ in range(10):
+        done = a.tick(0.5)
+        [status] = messages(done, "status")
+        a.hear(status=Status(last=0, digest=status.digest))
+        assert messages(sent_to("b", done), "buckets") == []

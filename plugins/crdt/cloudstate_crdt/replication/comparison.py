@@ -223,8 +223,20 @@ class Comparisons:
         its.differs = status.digest != self._tree.root()
         if not its.differs and not self._changed:
             its.is_wanted = False
-        elif status.compare and self._begins_with(peer):
+        elif self._begins_with(peer) and (status.compare or self._was_not_heard(its)):
+            if its.moved_s == its.began_s:
+                # Nothing came of the comparison under way: the other was not there yet.
+                its.round = 0
             its.is_wanted = True
+
+    def _was_not_heard(self, its: _Comparison) -> bool:
+        """Whether a comparison is under way that should have been answered by now."""
+        answered_by_s = its.began_s + 2 * self._station.limits.ask_again_s
+        return (
+            bool(its.round)
+            and its.moved_s == its.began_s
+            and (self._station.now_s >= answered_by_s)
+        )
 
     # --- One comparison --------------------------------------------------------------
 

@@ -136,6 +136,7 @@ class ReplicationMachine:
                 for peer in self._station.peers.values():
                     self._comparisons.want(peer)
                 self._comparisons.say_status()
+                self._compare()
             case Loaded():
                 self._comparisons.loaded()
             case _:
@@ -152,7 +153,11 @@ class ReplicationMachine:
         for peer in station.peers.values():
             self._ask(peer)
         self._own.send_again()
-        self._comparisons.tick(self._own.last)
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._station.is_member:
+            self._comparisons.tick(self._own.last)
 
     def _ask(self, peer: Peer) -> None:
         for process, progress in list(peer.progress.items()):
