@@ -155,6 +155,8 @@ class CrdtEngine:
         await copies.read(self.entity_id, self._start)
 
     def _start(self, copy: Change | None) -> None:
+        if self.is_over:
+            return  # nobody wants it any more
         if not isinstance(copy, Deleted):
             stream = self._host.link.open_stream(HANDLE)
             self._function = FunctionEnd(stream, self._host.clock, self)

@@ -219,10 +219,8 @@ class LiveEntities:
         call.when_settled(settled)
         try:
             await live.opened()
-        except BaseException as error:
+        except BaseException:
             call.fail(EntityTerminating())
-            if isinstance(error, Exception):
-                self.ended(live.engine)
             raise
         if live.engine.is_over:
             call.fail(EntityTerminating())
@@ -253,11 +251,18 @@ class LiveEntities:
                 )
             self._passivate(longest_idle)
         engine = CrdtEngine(entity_id, self)
-        live = self._live[entity_id] = _Live(engine, asyncio.create_task(self._open(engine)))
+        opening = asyncio.create_task(self._open(engine))
+        # Whoever has waited for it may have left.
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        live = self._live[entity_id] = _Live(engine, opening)
         return live
 
     async def _open(self, engine: CrdtEngine) -> None:
-        await engine.open()
+        try:
+            await engine.open()
+        except Exception:
+            self.ended(engine)
+            raise
         self.host.instrument.entity_activated(self.entity, engine.entity_id)
 
     def _passivate(self, engine: CrdtEngine) -> None:

@@ -428,6 +428,21 @@ async def test_an_entity_that_cannot_be_read_is_an_error_and_the_next_command_tr
         assert served.seen.activated == ["other", "e"]
 
 
+async def test_an_entity_that_cannot_be_read_for_a_caller_who_has_left_is_read_for_the_next(
+    serving: Serve,
+) -> None:
+    async with serving() as served:
+        served.store.fail_next_read()
+        asking = asyncio.create_task(served.say("e"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await asyncio.sleep(0.01)
+
+        assert await served.say("e") == "ok"
+        assert served.seen.activated == ["e"]
+
+
 async def test_a_state_that_becomes_too_large_is_refused(
     serving: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
