@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cloudstate.crdt_pb2 import (
     CrdtDelta,
@@ -12,7 +12,7 @@ from cloudstate.crdt_pb2 import (
     ORMapEntryDelta,
 )
 from cloudstate.crdt_pb2 import CrdtStreamOut as Out
-from cloudstate.entity_pb2 import Failure
+from cloudstate.entity_pb2 import Command, Failure
 from cloudstate_core.anys import encode
 from cloudstate_core.status import Status
 from cloudstate_tck.crdt_messages import accepts, cancelled, fails, replies
@@ -38,6 +38,7 @@ from cloudstate_tck.hostile_crdts import (
     empty_state_action,
     fails_with_a_change,
     forward_nowhere,
+    good,
     instead,
     last,
     of_another_type,
@@ -51,9 +52,9 @@ from cloudstate_tck.hostile_crdts import (
     with_reply,
 )
 from cloudstate_tck.scripted.crdt_session import CrdtModelSession
-from cloudstate_tck.scripted.session import End, Flood, Hang, Send, SendBytes
+from cloudstate_tck.scripted.session import End, Flood, Hang, Instruction, Send, SendBytes
 
-__all__ = ["SCRIPTS", "open_crdt_session"]
+__all__ = ["GOES_ON", "SCRIPTS", "WATCHED", "open_crdt_session"]
 
 TOO_DEEP = 20
 
@@ -347,6 +348,20 @@ _ALL = (
 SCRIPTS: Mapping[str, Script] = {script.name: script for script in _ALL}
 
 
+def deletes_and_goes_on(session: HostileCrdtSession, command: Command) -> Sequence[Instruction]:
+    out = replies(session.value.state(), deletes=True)(command.id)
+    return Send(out), Send(good(session, command.id)), Send(another(command.id)), Flood(UNASKED)
+
+
+def ends_under_a_watcher(session: HostileCrdtSession, command: Command) -> Sequence[Instruction]:
+    return streams()(session, command) if command.streamed else (End(),)
+
+
+#: Those that have cases of their own.
+GOES_ON = Script("goes-on", "goes on after its deletion", deletes_and_goes_on, ANSWERED)
+WATCHED = Script("watched", "ends its stream while a client takes one", ends_under_a_watcher, GONE)
+
+
 def open_crdt_session(late_s: float, message: CrdtStreamIn) -> CrdtModelSession:
     """Return the session for a stream that starts with `message`.
 
@@ -355,5 +370,6 @@ def open_crdt_session(late_s: float, message: CrdtStreamIn) -> CrdtModelSession:
         message: The first message; the part of the entity's id before the first colon names the
             script.
     """
-    script = SCRIPTS.get(message.init.entity_id.partition(":")[0])
+    known = {**SCRIPTS, GOES_ON.name: GOES_ON, WATCHED.name: WATCHED}
+    script = known.get(message.init.entity_id.partition(":")[0])
     return CrdtModelSession() if script is None else HostileCrdtSession(script, late_s)

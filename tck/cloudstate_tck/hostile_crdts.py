@@ -60,6 +60,7 @@ __all__ = [
     "empty_state_action",
     "fails_with_a_change",
     "forward_nowhere",
+    "good",
     "instead",
     "last",
     "of_another_type",

@@ -21,7 +21,7 @@ from cloudstate_tck.runner import run_case
 from cloudstate_tck.scripted.crdt_proxy import CrdtFront, CrdtProxy
 from cloudstate_tck.scripted.proxy_server import serving_proxy
 
-CASE_OF = dict(zip([*SCRIPTS, "deleted"], CASES, strict=True))
+CASE_OF = dict(zip([*SCRIPTS, "deleted", "goes-on", "watched"], CASES, strict=True))
 
 
 async def result_of(make_proxy, make_front, script: str, *, patience_s):
@@ -86,6 +86,9 @@ class Careful(CrdtProxy):
             or update.gcounter.increment > 2**62
             or any(entry.delta.WhichOneof("delta") is None for entry in entries)
         )
+
+    async def deleted(self, key):
+        await self._active.pop(key).cut()
 
     async def drop(self, key, activation):
         self._active.pop(key, None)
@@ -159,6 +162,7 @@ class TakesCommandsForTheDeleted(Careful):
         (Careful, "half", Verdict.PASSED),
         (Careful, "failure-update", Verdict.PASSED),
         (Careful, "deleted", Verdict.PASSED),
+        (Careful, "goes-on", Verdict.PASSED),
         (ReportsNothing, "next-id", Verdict.FAILED),
         (ReportsNothing, "closes", Verdict.FAILED),
         (BelievesFailuresWithChanges, "failure-update", Verdict.FAILED),
@@ -166,6 +170,8 @@ class TakesCommandsForTheDeleted(Careful):
         (ForgetsChanges, "no-type", Verdict.FAILED),
         (KeepsWrongStreams, "other-type", Verdict.FAILED),
         (TakesCommandsForTheDeleted, "deleted", Verdict.FAILED),
+        (TakesCommandsForTheDeleted, "goes-on", Verdict.FAILED),
+        (Careful, "watched", Verdict.FAILED),
         (Careful, "streams", Verdict.FAILED),
         (Careful, "unknown-reply", Verdict.FAILED),
         (Careful, "stream-silent", Verdict.FAILED),

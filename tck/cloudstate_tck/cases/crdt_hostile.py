@@ -18,7 +18,7 @@ from cloudstate_tck.crdt_values import gcounter_state, gcounter_update
 from cloudstate_tck.examination import Examination
 from cloudstate_tck.expectations import Mismatch, expect_equal
 from cloudstate_tck.hostile import Stored
-from cloudstate_tck.hostile_crdt_scripts import SCRIPTS
+from cloudstate_tck.hostile_crdt_scripts import GOES_ON, SCRIPTS, WATCHED
 from cloudstate_tck.hostile_crdts import BEFORE, MISBEHAVE, START_AGAIN, Script
 from cloudstate_tck.model.crdt_pb2 import RequestAction, Response, State, StreamedRequest
 from cloudstate_tck.proxy_client import Failed
@@ -200,6 +200,35 @@ async def deleted_stays_away(examination: Examination) -> None:
     _expect_one_of("the status of a command for what is deleted", DELETED, found)
 
 
+async def deleted_is_not_heard(examination: Examination) -> None:
+    """Delete an entity that goes on to talk: it must be deleted, and nothing else."""
+    entity_id = examination.new_entity_id(f"{GOES_ON.name}:GCounter")
+    update, state = BEFORE["GCounter"]
+    await expect_state(examination, entity_id, *updates(update), state=state)
+    await _expect_status(GOES_ON.client, examination, entity_id, f"the entity {GOES_ON.title}")
+    found = await status_of(examination, entity_id)
+    _expect_one_of("the status of a command for what is deleted", DELETED, found)
+    # Whatever it has said, its neighbours are well.
+    neighbour = examination.new_entity_id("GCounter")
+    await expect_state(examination, neighbour, *updates(update), state=state)
+
+
+async def watchers_are_told(examination: Examination) -> None:
+    """Watch an entity whose user function ends its stream: the client's stream must fail."""
+    entity_id = examination.new_entity_id(f"{WATCHED.name}:GCounter")
+    update, state = BEFORE["GCounter"]
+    await expect_state(examination, entity_id, *updates(update), state=state)
+    proxy = examination.the_proxy()
+    async with proxy.stream(MODEL, "ProcessStreamed", StreamedRequest, Response) as watcher:
+        await watcher.send(StreamedRequest(id=entity_id))
+        await watcher.half_close()
+        await watcher.expect("the first element", Response(state=state))
+        await _expect_status(WATCHED.client, examination, entity_id, f"the entity {WATCHED.title}")
+        what = "the end of the stream of an entity that is over"
+        _expect_one_of(what, WATCHED.client, await watcher.status(what))
+    await expect_state(examination, entity_id, state=state)
+
+
 DELETED = frozenset({Status.NOT_FOUND, Status.UNKNOWN})
 
 case = partial(Case, kind="crdt", phase=Phase.HOSTILE, needs=frozenset({MODEL}))
@@ -210,4 +239,6 @@ CASES = (
         for number, script in enumerate(SCRIPTS.values(), start=1)
     ),
     case("CHX1", "an entity that was deleted does not come back", run=deleted_stays_away),
+    case("CHX2", "an entity that was deleted is not heard", run=deleted_is_not_heard),
+    case("CHX3", "clients are told when their entity breaks", run=watchers_are_told),
 )
