@@ -24,6 +24,7 @@ from cloudstate_core.interceptor import Interceptor
 from cloudstate_core.kind import EntityKind
 from cloudstate_core.settings import SettingsSection
 from cloudstate_core.store import StoreBackend
+from cloudstate_core.transport import TransportBackend
 
 def concrete(base, **attributes):
     methods = {name: lambda self, *a: None for name in base.__abstractmethods__}
@@ -88,6 +89,10 @@ def cloudstate_register_stores():
     yield concrete(StoreBackend, name="heap", settings_type=Settings, durable=False)
 
 @hookimpl
+def cloudstate_register_transports():
+    return [concrete(TransportBackend, scheme="pipe", settings_type=Settings)]
+
+@hookimpl
 def cloudstate_register_frontends():
     return (concrete(FrontEnd, name="door", order=1),)
 
@@ -114,11 +119,12 @@ def cloudstate_register_settings():
     assert plugins.kinds["counter"] is plugins.kind_of("test.Counter")
     assert plugins.kind_of("test.Other") is None
     assert list(plugins.stores) == ["heap"]
+    assert list(plugins.transports) == ["pipe"]
     assert list(plugins.frontends) == ["door"]
     assert list(plugins.interceptors) == ["guard"]
     assert len(plugins.instruments) == 2
     assert list(plugins.commands) == ["do-it"]
-    assert {"host", "log", "plugins", "shop", "heap"} == set(plugins.section_types())
+    assert {"host", "log", "plugins", "shop", "heap", "pipe"} == set(plugins.section_types())
     (info,) = plugins.installed
     assert (info.name, info.distribution, info.version, info.enabled) == (
         "all",
@@ -126,7 +132,12 @@ def cloudstate_register_settings():
         "1.2",
         True,
     )
-    assert info.registers[:3] == ("kind counter", "store heap", "frontend door")
+    assert info.registers[:4] == (
+        "kind counter",
+        "store heap",
+        "transport pipe",
+        "frontend door",
+    )
 
 
 def test_what_is_installed_here_loads() -> None:
