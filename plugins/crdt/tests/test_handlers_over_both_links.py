@@ -48,9 +48,15 @@ PLUGINS = Plugins(kinds={"crdt": CrdtKind()})
 def presence() -> CrdtEntity:
     """Declare an entity that knows who is there: those whose streams are open."""
 
-    def do(counts: ORMap, order: Order, ctx: CrdtCommandContext) -> Word:
+    at_work: list[int] = []
+
+    async def do(counts: ORMap, order: Order, ctx: CrdtCommandContext) -> Word:
+        assert at_work == [], "another command of this entity is at work"
+        at_work.append(ctx.command_id)
         for each in order.answers:
             counts.get_or_create(each, PNCounter).increment()
+            await asyncio.sleep(0)
+        at_work.clear()
         if order.held:
             ctx.delete()
         return shown(counts)
@@ -128,6 +134,14 @@ async def test_commands_change_what_the_next_one_sees(served: Served) -> None:
     assert await served.ask() == ""
     assert await served.ask("ann") == "ann"
     assert await served.ask("joe") == "ann joe"
+
+
+async def test_commands_of_one_entity_are_handled_one_after_another(served: Served) -> None:
+    names = [f"{number:02}" for number in range(20)]
+
+    await asyncio.gather(*(served.ask(name) for name in names))
+
+    assert await served.ask() == " ".join(names)
 
 
 async def test_streams_see_who_comes_and_who_leaves(served: Served) -> None:
