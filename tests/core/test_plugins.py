@@ -132,12 +132,8 @@ def cloudstate_register_settings():
         "1.2",
         True,
     )
-    assert info.registers[:4] == (
-        "kind counter",
-        "store heap",
-        "transport pipe",
-        "frontend door",
-    )
+    registered = ("kind counter", "store heap", "transport pipe", "frontend door")
+    assert info.registers[:4] == registered
 
 
 def test_what_is_installed_here_loads() -> None:
