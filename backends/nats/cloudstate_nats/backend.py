@@ -5,30 +5,30 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from secrets import randbits
 from typing import ClassVar, cast
 from urllib.parse import urlsplit
 
-import nats.errors
 from nats.aio.client import Client
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import SettingsError, TransportUnavailable
 from cloudstate_core.transport import Transport, TransportBackend, check_node_name
 from cloudstate_nats.settings import NatsSettings
-from cloudstate_nats.transport import NatsTransport, NotConnected
+from cloudstate_nats.transport import FAILURES, NatsTransport
 
 __all__ = ["NatsBackend", "servers_of"]
 
 #: How many signs of life a server may owe.
 _MAX_OUTSTANDING_PINGS = 2
 
+#: How long a sender waits, in seconds, for what was sent before it to leave.
+_FLUSH_TIMEOUT_S = 1.0
+
 #: No limit, in the words of the client.
 _WITHOUT_END = -1
-
-#: What an attempt to connect may end with.
-_FAILURES = (OSError, nats.errors.Error, NotConnected)
 
 
 class NatsBackend(TransportBackend):
@@ -52,7 +52,6 @@ class NatsBackend(TransportBackend):
             raise SettingsError(str(error)) from error
         transport = await _connected(node, chosen, address, clock)
         try:
-            await transport.begin()
             yield transport
         finally:
             await transport.aclose()
@@ -63,23 +62,24 @@ async def _connected(
 ) -> NatsTransport:
     """Look for a server until one is found, or for as long as the settings allow."""
     servers = servers_of(address)
-    tls = _tls_of(settings)
+    connect = partial(_connect, servers=servers, tls=_tls_of(settings))
+    # No two processes may have one number, whatever seed the rest of them has.
+    transport = NatsTransport(node, connect, settings, clock, process=randbits(64))
     reason = "no answer"
     try:
         async with clock.timeout(settings.connect_timeout_s):
             while True:
-                client = Client()
-                # No two processes may have one number, whatever seed the rest of them has.
-                transport = NatsTransport(node, client, settings, clock, process=randbits(64))
                 try:
-                    await _connect(client, transport, servers, tls)
-                except _FAILURES as error:
+                    await transport.begin()
+                except FAILURES as error:
                     reason = str(error) or type(error).__name__
                 else:
                     return transport
-                await transport.aclose()
                 await clock.sleep(settings.reconnect_wait_s)
-    except TimeoutError as error:
+    except BaseException as error:
+        await transport.aclose()
+        if not isinstance(error, TimeoutError):
+            raise
         shown = ", ".join(_without_secrets(server) for server in servers)
         raise TransportUnavailable(
             f"no NATS server could be used at {shown} within {settings.connect_timeout_s:g} s "
@@ -89,7 +89,7 @@ async def _connected(
 
 
 async def _connect(
-    client: Client, transport: NatsTransport, servers: list[str], tls: ssl.SSLContext | None
+    client: Client, transport: NatsTransport, *, servers: list[str], tls: ssl.SSLContext | None
 ) -> None:
     settings = transport.settings
     await client.connect(
@@ -106,6 +106,7 @@ async def _connect(
         reconnect_time_wait=cast("int", settings.reconnect_wait_s),
         ping_interval=cast("int", settings.ping_interval_s),
         max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
+        flush_timeout=_FLUSH_TIMEOUT_S,
         pending_size=settings.max_buffered_bytes,
         user_credentials=settings.credentials_file or None,
         tls=tls,
@@ -135,9 +136,9 @@ def servers_of(address: str) -> list[str]:
 
 
 def _without_secrets(address: str) -> str:
+    # Of several servers the last alone is shown, should there be a comma in a password.
     scheme, separator, rest = address.partition("://")
-    hosts = ",".join(each.rpartition("@")[2] for each in rest.split(","))
-    return f"{scheme}{separator}{hosts}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _tls_of(settings: NatsSettings) -> ssl.SSLContext | None:

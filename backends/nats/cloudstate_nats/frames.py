@@ -20,6 +20,9 @@ _WHOLE, _PIECE = 1, 2
 
 _PLACE = struct.Struct(">QQII")
 
+#: About what a piece takes in memory besides its content, so that tiny ones cannot fill it.
+_BYTES_BESIDE_CONTENT = 200
+
 
 class MalformedFrame(Exception):
     """What came is no frame. It is left out; nothing else is changed."""
@@ -93,7 +96,7 @@ class Assembly:
             return None
         message.pieces[index] = content
         message.size += len(content)
-        self._bytes += len(content)
+        self._bytes += len(content) + _BYTES_BESIDE_CONTENT
         if message.size > self._max_message_bytes:
             self._drop(key)
             raise MalformedFrame("a message is too long")
@@ -106,7 +109,8 @@ class Assembly:
         return None
 
     def _drop(self, key: tuple[str, int, int]) -> None:
-        self._bytes -= self._incomplete.pop(key).size
+        message = self._incomplete.pop(key)
+        self._bytes -= message.size + len(message.pieces) * _BYTES_BESIDE_CONTENT
 
 
 @dataclass(slots=True)

@@ -33,8 +33,9 @@ class NatsSettings:
         max_message_bytes: Longest message. What is longer than the server allows is sent in pieces.
         max_buffered_bytes: How much may wait to be sent, in bytes, before senders wait.
         max_pending_messages: How many messages may wait to be taken by this node; more are lost.
-        max_pending_bytes: How many bytes of them; more are lost.
-        max_incomplete_bytes: How much is kept of messages of which pieces are missing, in bytes.
+        max_pending_bytes: How many bytes of them; more are lost. At least one longest message.
+        max_incomplete_bytes: How much is kept of messages of which pieces are missing, in bytes. At
+            least two longest messages.
     """
 
     subject_prefix: str = "cloudstate"
@@ -43,14 +44,14 @@ class NatsSettings:
     connect_timeout_s: Annotated[float, Between(0.1, 3600)] = 5.0
     reconnect_wait_s: Annotated[float, Between(0.01, 3600)] = 0.5
     ping_interval_s: Annotated[float, Between(1, 3600)] = 10.0
-    max_message_bytes: Annotated[int, Between(65_536, 256 * _MIB)] = 16 * _MIB
+    max_message_bytes: Annotated[int, Between(65_536, 256 * _MIB)] = 17 * _MIB
     max_buffered_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 8 * _MIB
     max_pending_messages: Annotated[int, Between(1, 10_000_000)] = 65_536
     max_pending_bytes: Annotated[int, Between(1024, 4096 * _MIB)] = 64 * _MIB
     max_incomplete_bytes: Annotated[int, Between(65_536, 4096 * _MIB)] = 64 * _MIB
 
     def __post_init__(self) -> None:
-        """Refuse a prefix that cannot begin a subject.
+        """Refuse a prefix that cannot begin a subject, and limits that let no long message pass.
 
         Raises:
             ValueError: Naming the key.
@@ -60,3 +61,12 @@ class NatsSettings:
                 "key 'subject_prefix': expected words of letters, digits, '_' and '-' with dots "
                 f"between them, found {self.subject_prefix!r}"
             )
+        for key, least in (
+            ("max_pending_bytes", self.max_message_bytes),
+            ("max_incomplete_bytes", 2 * self.max_message_bytes),
+        ):
+            if getattr(self, key) < least:
+                raise ValueError(
+                    f"key {key!r}: expected at least {least}, as max_message_bytes is "
+                    f"{self.max_message_bytes}, found {getattr(self, key)}"
+                )

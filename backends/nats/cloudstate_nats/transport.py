@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import nats.errors
@@ -11,6 +11,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.transport import Receive, Transport, check_topic
@@ -18,13 +19,13 @@ from cloudstate_nats.frames import Assembly, MalformedFrame, frames_of
 from cloudstate_nats.settings import NatsSettings
 from cloudstate_nats.subjects import Subjects, token
 
-__all__ = ["NatsTransport", "NotConnected"]
+__all__ = ["FAILURES", "Connect", "NatsTransport", "NotConnected"]
 
 log = structlog.get_logger()
 
 #: How long the server may take to confirm, in seconds, before nobody waits for it any longer.
-_CONFIRM_TIMEOUT_S = 5.0
-_FAREWELL_TIMEOUT_S = 1.0
+_CONFIRM_TIMEOUT_S = 5
+_FAREWELL_TIMEOUT_S = 1
 
 #: What goes wrong over and over is logged once in so many seconds.
 _LOG_INTERVAL_S = 10.0
@@ -37,28 +38,38 @@ class NotConnected(Exception):
     """The first attempt to connect has failed."""
 
 
+#: What an attempt to connect may end with.
+FAILURES = (*_LOST, NotConnected)
+
+#: Connects a client, whose callbacks are the methods of the transport.
+Connect = Callable[[Client, "NatsTransport"], Awaitable[None]]
+
+
 class NatsTransport(Transport):
-    """The transport; the client must be connected before `begin`.
+    """The transport; nothing is sent or heard before `begin`.
 
     Attributes:
         settings: How it is connected.
     """
 
     def __init__(
-        self, node: str, client: Client, settings: NatsSettings, clock: Clock, *, process: int
+        self, node: str, connect: Connect, settings: NatsSettings, clock: Clock, *, process: int
     ) -> None:
         """Keep what it is given."""
         self.node = node
         self.max_message_bytes = settings.max_message_bytes
         self.settings = settings
-        self._has_begun = False
-        self._client = client
+        self._is_connecting = False
+        self._is_reconnecting = False
+        self._client = Client()
+        self._connect = connect
         self._clock = clock
         self._process = process
         self._sent = 0
         self._subjects = Subjects(settings.subject_prefix)
         self._assembly = Assembly(settings.max_message_bytes, settings.max_incomplete_bytes)
         self._listeners: dict[str, Receive] = {}
+        self._subscriptions: dict[str, Subscription | None] = {}  # by subject
         self._missed: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._logged_at_s: dict[str, float] = {}
@@ -92,7 +103,7 @@ class NatsTransport(Transport):
             if not self._client.is_connected:
                 return  # lost; whoever must know is told of a gap
             try:
-                await self._client.publish(subject, frame)
+                await _unless_cancelled(self._client.publish(subject, frame))
             except _LOST as error:
                 self._log_now_and_then("nats_message_lost", error=type(error).__name__)
                 return
@@ -105,11 +116,8 @@ class NatsTransport(Transport):
             raise ValueError(f"node {self.node!r} listens to topic {topic!r} already")
         self._listeners[key] = receive
         try:
-            subscription = await self._subscribe(self._subjects.to_all(topic))
-            try:
+            async with self._subscribed(self._subjects.to_all(topic)):
                 yield
-            finally:
-                await self._unsubscribe(subscription)
         finally:
             del self._listeners[key]
 
@@ -124,41 +132,85 @@ class NatsTransport(Transport):
     # --- Life ------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Receive what is sent to this node."""
-        self._has_begun = True
-        await self._subscribe(self._subjects.inbox(self.node))
+        """Connect, and receive what is sent to this node.
+
+        Raises:
+            OSError, nats.errors.Error, NotConnected: That has failed; it can be tried again.
+        """
+        self._subscriptions[self._subjects.inbox(self.node)] = None
+        await self._connect_anew()
+        await self._confirmed(_CONFIRM_TIMEOUT_S)
 
     async def aclose(self) -> None:
         """Send what is left, and disconnect."""
         self._is_closing = True
-        if self._client.is_connected:
-            await self._confirmed(_FAREWELL_TIMEOUT_S)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(NotConnected, *_LOST):
-            await self._client.close()
+        for subject in tuple(self._subscriptions):
+            await self._unsubscribe(subject)
+        if self._client.is_connected and not await self._confirmed(_FAREWELL_TIMEOUT_S):
+            _cut(self._client)
+        await self._close(self._client)
 
-    async def _subscribe(self, subject: str) -> Subscription:
-        subscription = await self._client.subscribe(
-            subject,
-            cb=self._arrived,
-            pending_msgs_limit=self.settings.max_pending_messages,
-            pending_bytes_limit=self.settings.max_pending_bytes,
-        )
-        # From now on what others send arrives: the server has answered, so it knows.
-        await self._confirmed(_CONFIRM_TIMEOUT_S)
-        return subscription
+    async def _connect_anew(self) -> None:
+        client = Client()
+        self._is_connecting = True
+        try:
+            await self._connect(client, self)
+        except BaseException:
+            await self._close(client)
+            raise
+        finally:
+            self._is_connecting = False
+        self._client = client
+        for subject in tuple(self._subscriptions):
+            await self._subscribe(subject)
 
-    async def _unsubscribe(self, subscription: Subscription) -> None:
+    async def _close(self, client: Client) -> None:
+        # A server that does not read would be waited for without end. That it has nothing to close
+        # a client says by an assertion.
+        with suppress(TimeoutError, AssertionError, *FAILURES):
+            async with self._clock.timeout(_FAREWELL_TIMEOUT_S):
+                await client.close()
+
+    @asynccontextmanager
+    async def _subscribed(self, subject: str) -> AsyncIterator[None]:
+        await self._subscribe(subject)
+        try:
+            # From now on what others send arrives: the server has answered, so it knows.
+            await self._confirmed(_CONFIRM_TIMEOUT_S)
+            yield
+        finally:
+            await self._unsubscribe(subject)
+
+    async def _unsubscribe(self, subject: str) -> None:
+        subscription = self._subscriptions.pop(subject, None)
+        if subscription is not None:
+            with suppress(*_LOST):
+                await subscription.unsubscribe()
+
+    async def _subscribe(self, subject: str) -> None:
+        self._subscriptions[subject] = None
+        # Without a connection it is done as soon as there is one.
         with suppress(*_LOST):
-            await subscription.unsubscribe()
+            self._subscriptions[subject] = await self._client.subscribe(
+                subject,
+                cb=self._arrived,
+                pending_msgs_limit=self.settings.max_pending_messages,
+                pending_bytes_limit=self.settings.max_pending_bytes,
+            )
 
-    async def _confirmed(self, timeout_s: float) -> None:
-        """Wait until the server has taken all that was sent, unless it is away."""
+    async def _confirmed(self, timeout_s: int) -> bool:
+        """Wait until the server has taken all that was sent; return False if it does not say so."""
         with suppress(TimeoutError, *_LOST):
             async with self._clock.timeout(timeout_s):
-                await self._client.flush()
+                # The client may swallow that this is over; then its own limit holds. Its first ping
+                # overtakes what waits to be sent; when that is answered, the rest has been sent.
+                await self._client.flush(timeout_s)
+                await self._client.flush(timeout_s)
+                return True
+        return False
 
     # --- What comes ------------------------------------------------------------------
 
@@ -188,9 +240,9 @@ class NatsTransport(Transport):
         """Note what the client says.
 
         Raises:
-            NotConnected: Before `begin`. Left to itself, the client would try again for ever.
+            NotConnected: While it connects. Left to itself, the client would try again for ever.
         """
-        if not self._has_begun:
+        if self._is_connecting:
             raise NotConnected(str(error) or type(error).__name__) from error
         if isinstance(error, nats.errors.SlowConsumerError):
             self._log_now_and_then("nats_messages_not_taken_in_time", subject=error.subject)
@@ -205,18 +257,35 @@ class NatsTransport(Transport):
 
     async def reconnected(self) -> None:
         """Tell of the gap, once the server has this node's subscriptions again."""
-        log.info("nats_reconnected", node=self.node)
         # The client waits for this to return before it reads the server's answers.
-        task = asyncio.create_task(self._tell_gap_when_subscribed())
+        self._spawn(self._tell_gap_when_subscribed())
+
+    async def closed(self) -> None:
+        """Connect again where the client has given up, as it does when the server refuses it."""
+        if self._client.is_closed and not self._is_closing and not self._is_reconnecting:
+            reason = self._client.last_error
+            log.warning("nats_connection_closed", node=self.node, reason=str(reason))
+            self._is_reconnecting = True
+            self._spawn(self._connect_again())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def closed(self) -> None:
-        """Note that the client has given up, which it does where the server refuses this node."""
-        if not self._is_closing:
-            log.error("nats_connection_closed", node=self.node)
+    async def _connect_again(self) -> None:
+        while self._client.is_closed:
+            await self._clock.sleep(self.settings.reconnect_wait_s)
+            try:
+                await self._connect_anew()
+            except FAILURES as error:
+                reason = str(error) or type(error).__name__
+                self._log_now_and_then("nats_not_connected_yet", reason=reason)
+        self._is_reconnecting = False
+        await self._tell_gap_when_subscribed()
 
     async def _tell_gap_when_subscribed(self) -> None:
+        log.info("nats_reconnected", node=self.node)
         await self._confirmed(_CONFIRM_TIMEOUT_S)
         self._tell_gap()
 
@@ -232,3 +301,21 @@ class NatsTransport(Transport):
         if now_s - self._logged_at_s.get(event, float("-inf")) >= _LOG_INTERVAL_S:
             self._logged_at_s[event] = now_s
             log.warning(event, node=self.node, **fields)
+
+
+def _cut(client: Client) -> None:
+    """Let go of what could not be sent, which the client would wait for."""
+    # The client has no public way to do so.
+    carrier = client._transport  # noqa: SLF001
+    writer = carrier._io_writer if isinstance(carrier, TcpTransport) else None  # noqa: SLF001
+    if writer is not None:
+        writer.transport.abort()
+
+
+async def _unless_cancelled(work: Awaitable[None]) -> None:
+    """Wait for something that may swallow the cancellation of this task."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    await work
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError

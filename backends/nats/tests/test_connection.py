@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 
 import pytest
@@ -210,3 +211,94 @@ async def test_clusters_with_different_prefixes_do_not_hear_each_other(server: N
 def test_a_prefix_that_cannot_begin_a_subject_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="subject_prefix"):
         NatsSettings(subject_prefix=prefix)
+
+
+async def test_a_connection_that_the_server_ends_with_an_error_is_made_anew(
+    server: NatsServer,
+) -> None:
+    heard, told = Heard(), asyncio.Event()
+    async with (
+        connect(server.address, "a") as a,
+        connect(server.address, "b") as b,
+        b.listen("t", heard),
+    ):
+        with b.on_gap(told.set), structlog.testing.capture_logs() as logged:
+            given_up = b._client
+            given_up._transport.write(b"NONSENSE\r\n")
+            async with asyncio.timeout(20):
+                await told.wait()
+        assert given_up.is_closed  # a control: the client does not connect again by itself
+        await a.send("b", "t", b"1")
+        await a.broadcast("t", b"2")
+        assert await heard.until(2) == [("a", b"1"), ("a", b"2")]
+        async with b.listen("later", heard):
+            await a.broadcast("later", b"3")
+            await heard.until(3)
+
+    assert [entry["event"] for entry in logged] == [
+        "nats_disconnected",
+        "nats_connection_closed",
+        "nats_reconnected",
+    ]
+
+
+async def test_closing_while_the_server_hangs_ends_in_time(server: NatsServer) -> None:
+    async def send_on(node) -> None:
+        while True:
+            await node.send("b", "t", b"x" * 1_000_000)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(10), connect(server.address, "a") as a:
+        server.pause()
+        sending = asyncio.create_task(send_on(a))
+        while a._client.pending_data_size < QUICK.max_buffered_bytes:
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    server.resume()
+
+
+async def test_a_server_that_says_nothing_is_an_error() -> None:
+    async def say_nothing(_reader, writer) -> None:
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = mute.sockets[0].getsockname()[1]
+    settings = NatsSettings(connect_timeout_s=0.2)
+
+    with pytest.raises(TransportUnavailable, match="no answer"):
+        async with connect(f"nats://127.0.0.1:{port}", "a", settings):
+            pass
+    over.set()
+    mute.close()
+
+
+@pytest.mark.parametrize(
+    "address", ["nats://joe:se,cret@a:b", "nats://joe:secret@a/b", "nats://joe:se@cret@a:b"]
+)
+def test_what_is_secret_in_an_address_that_is_refused_is_not_shown(address: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        servers_of(address)
+
+    assert not {"joe", "se", "cret"} & set(re.findall(r"\w+", str(refused.value)))
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_pending_bytes": 65_536}, {"max_incomplete_bytes": 20_000_000}]
+)
+def test_limits_that_let_no_longest_message_pass_are_refused(limits: dict[str, int]) -> None:
+    (key,) = limits
+    with pytest.raises(ValueError, match=key):
+        NatsSettings(**limits)
+
+
+async def test_what_is_sent_as_soon_as_somebody_listens_again_arrives(server: NatsServer) -> None:
+    async with connect(server.address, "a") as a, connect(server.address, "b") as b:
+        for number in range(200):
+            heard = Heard()
+            async with b.listen("t", heard):
+                await a.broadcast("t", b"%d" % number)
+                assert await heard.until(1) == [("a", b"%d" % number)]

@@ -64,6 +64,14 @@ def test_a_message_that_misses_a_piece_never_comes_and_makes_room_for_others() -
     assert made.take(cut(b"y" * 1000, number=1000)[-1]) == ("a", b"y" * 1000)
 
 
+def test_many_tiny_pieces_do_not_fill_the_memory() -> None:
+    made = assembly(max_incomplete_bytes=20_000)
+    for number in range(1000):
+        assert made.take(cut(b"x" * 1000, number=number, size=30)[0]) is None
+
+    assert made.given_up > 900
+
+
 def test_a_message_that_is_too_long_is_refused() -> None:
     made = assembly(max_message_bytes=500)
 
