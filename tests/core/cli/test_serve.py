@@ -110,7 +110,7 @@ async def test_a_signal_lets_the_running_command_finish(start, number: signal.Si
         assert await idle.code() is grpc.StatusCode.UNAVAILABLE
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "Traceback" not in out + err
+    assert "Traceback" not in out + err, out + err
 
 
 async def test_a_second_signal_stops_at_once(start) -> None:
