@@ -19,6 +19,7 @@ from grpc import aio
 
 from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.handler_failure import failure_of
+from cloudstate_core.host.endings import end_with_error
 from cloudstate_core.links import CallMethod
 from cloudstate_core.one_message import OneMessage
 
@@ -126,7 +127,7 @@ class Calls:
             finally:
                 self._running -= 1
         if refusal is not None:
-            await context.abort(*refusal)
+            await end_with_error(context, *refusal)
         return None
 
     def _refusal(self) -> _Refusal | None:

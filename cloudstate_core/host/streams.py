@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from cloudstate_core.host.endings import end_with_error
 from cloudstate_core.links import Conversation, ConversationMethod
 
 __all__ = ["EntityStreams"]
@@ -81,7 +82,7 @@ class EntityStreams:
         async def serve(_messages: object, context: Context) -> None:
             ending = await self._serve(method, context)
             if ending is not None:
-                await context.abort(*ending)
+                await end_with_error(context, *ending)
 
         return grpc.stream_stream_rpc_method_handler(
             serve,
