@@ -103,9 +103,9 @@ async def test_while_the_server_is_away_messages_are_lost_and_nothing_is_raised(
             await asyncio.to_thread(server.start)
             async with asyncio.timeout(20):
                 await told.wait()
-            while ("a", b"last") not in heard.messages:
-                await a.send("b", "t", b"last")
-                await asyncio.sleep(0.01)
+                while ("a", b"last") not in heard.messages:
+                    await a.send("b", "t", b"last")
+                    await asyncio.sleep(0.01)
 
     events = [entry["event"] for entry in logged]
     assert events.count("nats_disconnected") == events.count("nats_reconnected") == 2
