@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -75,6 +76,7 @@ async def _connected(
                     reason = str(error) or type(error).__name__
                 else:
                     return transport
+                _go_on_unless_cancelled()
                 await clock.sleep(settings.reconnect_wait_s)
     except BaseException as error:
         await transport.aclose()
@@ -86,6 +88,13 @@ async def _connected(
             f"({reason}); start one with `nats-server`, or correct the address that --transport or "
             "the setting runtime.transport names"
         ) from error
+
+
+def _go_on_unless_cancelled() -> None:
+    """Raise what the client has caught: it takes a cancellation for a failed attempt."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _connect(

@@ -16,6 +16,7 @@ from cloudstate_core.testing.transport_contract import Heard
 from cloudstate_nats import NatsBackend, NatsSettings
 from cloudstate_nats.backend import servers_of
 from cloudstate_nats.testing import NatsServer, start_nats_server
+from cloudstate_nats.transport import NatsTransport
 
 QUICK = NatsSettings(reconnect_wait_s=0.01)
 
@@ -302,3 +303,20 @@ async def test_what_is_sent_as_soon_as_somebody_listens_again_arrives(server: Na
             async with b.listen("t", heard):
                 await a.broadcast("t", b"%d" % number)
                 assert await heard.until(1) == [("a", b"%d" % number)]
+
+
+async def test_a_client_that_takes_its_cancellation_for_a_failure_ends_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stubborn(self: NatsTransport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionRefusedError("nobody there") from None
+
+    monkeypatch.setattr(NatsTransport, "begin", stubborn)
+    settings = NatsSettings(connect_timeout_s=0.05, reconnect_wait_s=0.01)
+
+    with pytest.raises(TransportUnavailable, match="nobody there"):
+        async with connect(f"nats://127.0.0.1:{free_port()}", "a", settings):
+            pass
