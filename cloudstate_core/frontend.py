@@ -54,7 +54,7 @@ class Limits:
     max_json_nodes: int = 100_000
     max_commands_in_flight: int = 10_000
     min_commands_in_flight: int = 64
-    max_loop_lag_s: float = 0.003
+    max_loop_lag_s: float = 0.0015
     adaptive_admission: bool = True
     max_connections: int = 1024
     max_streams_per_connection: int = 128

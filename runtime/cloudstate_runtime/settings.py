@@ -100,7 +100,7 @@ class RuntimeSettings:
     max_active_entities: Annotated[int, Between(1, 10_000_000)] = 10_000
     max_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 10_000
     min_commands_in_flight: Annotated[int, Between(1, 1_000_000)] = 64
-    max_loop_lag_s: Annotated[float, Between(0.0001, 60)] = 0.003
+    max_loop_lag_s: Annotated[float, Between(0.0001, 60)] = 0.0015
     adaptive_admission: bool = True
     max_connections: Annotated[int, Between(1, 1_000_000)] = 1_024
     drain_grace_s: Annotated[float, Between(0, 3600)] = 10.0
