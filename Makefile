@@ -27,7 +27,7 @@ demo: bootstrap ## serve an example over gRPC and HTTP (EXAMPLE=shopping_cart, b
 	@cd examples/$(EXAMPLE) && exec ../../$(VENV)/cloudstate run $(ENTITIES) --port $(PORT)
 
 test: bootstrap ## run every test, on all cores
-	$(VENV)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(VENV)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 promises: bootstrap ## run the fault tests and show the figures of each promise
 	$(VENV)/python -m pytest -q -s tests/durability backends/sqlite/tests plugins/eventsourced/tests \

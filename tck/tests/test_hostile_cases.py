@@ -75,9 +75,14 @@ async def test_a_proxy_is_judged_by_what_it_makes_of_a_script(
 class ReconnectsWithoutPause(ScriptedProxy):
     """Tries a broken entity again and again, unasked."""
 
+    is_trying = False
+
     async def restart(self, service, entity_id):
         await super().restart(service, entity_id)
-        self._in_background(self._again_and_again(service, entity_id))
+        # Each attempt comes back here: if each began others, they would soon take all the time.
+        if not self.is_trying:
+            self.is_trying = True
+            self._in_background(self._again_and_again(service, entity_id))
 
     async def _again_and_again(self, service, entity_id):
         while True:
