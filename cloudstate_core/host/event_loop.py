@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
+
+import structlog
 
 try:
     import uvloop
@@ -16,11 +19,40 @@ else:
 
 __all__ = ["run_in_fastest_loop", "spare_what_stays"]
 
+_log = structlog.get_logger("cloudstate.host")
+
 
 def run_in_fastest_loop(process: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end in a loop of its own: uvloop's where there is one."""
+    """Run a coroutine to its end in a loop of its own: uvloop's where there is one.
+
+    A task or callback of a handler that calls `sys.exit` ends itself, and the process goes on.
+
+    Raises:
+        SystemExit: The coroutine itself raised it.
+    """
+    tasks: list[asyncio.Task[None]] = []
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        await process
+
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(process)
+        error = _exit_in(partial(runner.run, run()))
+        while error is not None and not tasks[0].done():
+            _log.error("task_called_exit", exc_info=error)
+            # The loop was stopped in the middle of a turn, and the rest of that is still due.
+            error = _exit_in(partial(runner.get_loop().run_until_complete, tasks[0]))
+        tasks[0].result()
+
+
+def _exit_in(run: Callable[[], None]) -> SystemExit | None:
+    try:
+        run()
+    except SystemExit as error:
+        return error
+    return None
 
 
 #: After so many collections of the middle generation everything is looked at. Middle ones come with
