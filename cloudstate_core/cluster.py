@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import field
 from typing import Protocol
 
 from cloudstate_core.transport import Transport
@@ -43,11 +44,16 @@ class Members:
         reachable: Names of those that were heard of lately, this node's own among them.
         expelled: Nodes that were members, by name, with the last epoch that was expelled. What they
             sent in it or before is refused.
+        forgotten: Nodes whose operator has given up what they wrote, by name, with the last epoch
+            that this is said of. None of those lives is a member's: each was expelled, or has a
+            later one. A kind that keeps something only in order to tell their writing from others'
+            may forget it, once that is safe. Epochs in here only grow, and no name is taken out.
     """
 
     epochs: Mapping[str, int]
     reachable: frozenset[str]
     expelled: Mapping[str, int]
+    forgotten: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def majority(self) -> int:
