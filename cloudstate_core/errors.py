@@ -274,14 +274,25 @@ class SequenceConflict(StoreError):
 
 
 class RevisionConflict(StoreError):
-    """Another writer changed the value first. Nothing was written."""
+    """Another writer changed the value first. Nothing was written.
+
+    Args:
+        entity_id: Whose value.
+        expected: The revision that the writer expected.
+        actual: The revision that there is.
+        is_missing: The writer wanted to add to a value, and there is none.
+    """
 
     status = Status.ABORTED
     retryable = True
 
-    def __init__(self, entity_id: str, *, expected: int, actual: int) -> None:
+    def __init__(
+        self, entity_id: str, *, expected: int, actual: int, is_missing: bool = False
+    ) -> None:
         self.entity_id, self.expected, self.actual = entity_id, expected, actual
-        super().__init__(f"entity {entity_id!r}: expected revision {expected}, found {actual}")
+        found = f"no value, at revision {actual}" if is_missing else f"{actual}"
+        wanted = f"a value of revision {expected}" if is_missing else f"revision {expected}"
+        super().__init__(f"entity {entity_id!r}: expected {wanted}, found {found}")
 
 
 class AlreadyReceived(StoreError):

@@ -11,7 +11,9 @@ Words:
   the slice's is refused, in the same transaction that would have written it.
 * Events of one entity are numbered from 1 without gaps: their *sequence*.
 * Events of one slice are numbered from 1 without gaps, in commit order: their *position*.
-* A value has a *revision*: 0 before it was first written; every write and delete adds 1.
+* A value has a *revision*: 0 before it was first written; every write, amendment and delete adds 1.
+* An *amendment* is added to a value and read together with it, so that a small change of a large
+  value is a small write. Putting or deleting the value ends its amendments.
 """
 
 from __future__ import annotations
@@ -43,9 +45,11 @@ from cloudstate_core.value import value
 __all__ = [
     "KEEP_REPLIES",
     "KEEP_REPLIES_S",
+    "MAX_AMENDMENTS",
     "MAX_ENTITY_ID_BYTES",
     "MAX_PAYLOAD_BYTES",
     "SLICES",
+    "AmendValue",
     "AppendEvents",
     "Commit",
     "DeleteValue",
@@ -75,6 +79,8 @@ MAX_ENTITY_ID_BYTES = 512
 #: Largest single payload, in bytes. The protocol's reference allows messages of 12 MB.
 MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
 
+#: So many amendments one value takes: whoever reads it reads them all.
+MAX_AMENDMENTS = 1_000
 
 #: For how long the reply to a command is kept, in seconds, and how many replies of one entity,
 #: unless their writer says otherwise: a caller that tries again does so within a day.
@@ -108,6 +114,17 @@ class PutValue:
 
     expected_revision: int
     value: Any
+
+
+@value
+class AmendValue:
+    """Add `amendment` to the value whose revision is `expected_revision`; the revision counts on.
+
+    There has to be a value, and room for one of its `MAX_AMENDMENTS`.
+    """
+
+    expected_revision: int
+    amendment: Any
 
 
 @value
@@ -169,7 +186,14 @@ class Received:
 
 
 Write = (
-    AppendEvents | PutSnapshot | PutValue | DeleteValue | EnqueueMessage | RememberReply | Received
+    AppendEvents
+    | PutSnapshot
+    | PutValue
+    | AmendValue
+    | DeleteValue
+    | EnqueueMessage
+    | RememberReply
+    | Received
 )
 
 
@@ -214,14 +238,21 @@ class StateStore(ABC):
         of the power supply, and every later read sees them. A caller that stops waiting (is
         cancelled) does not undo the commit.
 
+        Commits about one entity are written in the order in which they were begun, that is, in
+        which the coroutines of their `commit` first ran. So several may be begun without waiting
+        in between, each expecting the sequence or the revision that the one before it leaves. If
+        one of them is not written, those that build on it meet a `SequenceConflict` or a
+        `RevisionConflict`, unless what failed it fails them too.
+
         Raises:
             StaleEpoch: Another process owns the entity now. Nothing was written.
             SequenceConflict: The entity's last event is not the expected one. Nothing was written.
-            RevisionConflict: The value's revision is not the expected one. Nothing was written.
+            RevisionConflict: The value's revision is not the expected one, or there is no value to
+                amend. Nothing was written.
             AlreadyReceived: A `Received` names a message that is noted already. Nothing was
                 written.
-            LimitExceeded: A payload is larger than `MAX_PAYLOAD_BYTES`, or the disk is full.
-                Nothing was written.
+            LimitExceeded: A payload is larger than `MAX_PAYLOAD_BYTES`, the value has
+                `MAX_AMENDMENTS` already, or the disk is full. Nothing was written.
             StoreUnavailable: The outcome is unknown: read before trying again.
             ValueError: The commit itself makes no sense (no writes, no events, an empty or
                 too long entity id, text that UTF-8 cannot encode, a negative sequence, a
@@ -259,10 +290,12 @@ class StateStore(ABC):
 
     @abstractmethod
     async def value(self, key: EntityKey) -> StoredValue:
-        """Return the value with its revision; revision 0 and no value if never written.
+        """Return the value with its amendments; revision 0 and no value if never written.
 
         Raises:
-            CorruptState: The stored bytes are not those that were written.
+            CorruptState: The stored bytes are not those that were written, or an amendment is
+                missing.
+            StoreUnavailable: The store cannot be read now.
         """
 
     @abstractmethod

@@ -5,7 +5,7 @@ Part of the store contract, `cloudstate_core.store`, where everybody gets these 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from google.protobuf.any_pb2 import Any
@@ -89,10 +89,17 @@ class Snapshot:
 
 @value
 class StoredValue:
-    """The value of an entity; `value` is None if it was never written or is deleted."""
+    """The value of an entity.
+
+    Attributes:
+        revision: How often it was written, amended or deleted.
+        value: What was put last; None if it was never written or is deleted.
+        amendments: What was added since then, oldest first.
+    """
 
     revision: int
     value: Any | None
+    amendments: Sequence[Any] = ()
 
 
 @value

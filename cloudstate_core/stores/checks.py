@@ -1,12 +1,13 @@
-"""What a store refuses before it looks at what is stored: the same for every backend."""
+"""What a store refuses: the same for every backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cloudstate_core.store import MAX_ENTITY_ID_BYTES, SLICES, EntityKey
+from cloudstate_core.errors import LimitExceeded, RevisionConflict
+from cloudstate_core.store import MAX_AMENDMENTS, MAX_ENTITY_ID_BYTES, SLICES, EntityKey
 
-__all__ = ["check_key", "check_offsets", "check_page", "check_slices"]
+__all__ = ["check_amendable", "check_key", "check_offsets", "check_page", "check_slices"]
 
 _MAX_POSITION = 2**63 - 1
 
@@ -60,3 +61,27 @@ def check_offsets(offsets: Mapping[int, int]) -> None:
     for position in offsets.values():
         if not 0 <= position <= _MAX_POSITION:
             raise ValueError(f"expected a position from 0 to {_MAX_POSITION}, found {position}")
+
+
+def check_amendable(entity_id: str, *, expected: int, actual: int, amendments: int | None) -> None:
+    """Return if a value can be amended.
+
+    Args:
+        entity_id: Whose value.
+        expected: The revision that the writer expects.
+        actual: The revision that there is.
+        amendments: How many the value has; None if there is no value.
+
+    Raises:
+        RevisionConflict: It has another revision, or there is none.
+        LimitExceeded: It takes no more amendments.
+    """
+    if expected != actual or amendments is None:
+        raise RevisionConflict(
+            entity_id, expected=expected, actual=actual, is_missing=amendments is None
+        )
+    if amendments >= MAX_AMENDMENTS:
+        raise LimitExceeded(
+            f"entity {entity_id!r}: expected at most {MAX_AMENDMENTS} amendments of a value, "
+            f"found one more; put the value anew"
+        )

@@ -15,6 +15,7 @@ from google.protobuf.any_pb2 import Any
 from cloudstate_core.errors import LimitExceeded
 from cloudstate_core.store import (
     MAX_PAYLOAD_BYTES,
+    AmendValue,
     AppendEvents,
     Commit,
     DeleteValue,
@@ -28,6 +29,7 @@ from cloudstate_core.store import (
 from cloudstate_core.stores.checks import check_key
 
 __all__ = [
+    "Amendment",
     "CopiedWrite",
     "Copies",
     "Events",
@@ -72,6 +74,13 @@ class Value(NamedTuple):
     payload: Payload | None
 
 
+class Amendment(NamedTuple):
+    """`AmendValue`."""
+
+    expected_revision: int
+    payload: Payload
+
+
 class Message(NamedTuple):
     """`EnqueueMessage`; the names are UTF-8."""
 
@@ -97,7 +106,7 @@ class Note(NamedTuple):
     message_id: bytes
 
 
-CopiedWrite = Events | State | Value | Message | Reply | Note
+CopiedWrite = Events | State | Value | Amendment | Message | Reply | Note
 
 
 @dataclass(slots=True)
@@ -144,6 +153,8 @@ def _copy(write: Write, copies: Copies) -> CopiedWrite:
             return State(_count(sequence, "sequence"), _payload(state, copies))
         case PutValue(expected, value):
             return Value(_count(expected, "expected revision"), _payload(value, copies))
+        case AmendValue(expected, amendment):
+            return Amendment(_count(expected, "expected revision"), _payload(amendment, copies))
         case DeleteValue(expected):
             return Value(_count(expected, "expected revision"), None)
         case EnqueueMessage(message_id, destination, payload, metadata):
@@ -206,18 +217,21 @@ def _check_names(writes: list[CopiedWrite]) -> None:
     """Return if nothing is written twice."""
     seen: set[tuple[type, bytes]] = set()
     for write in writes:
+        kind, name = type(write), b""
         match write:
             case Events():
                 continue
             case State() | Value():
-                name = b""
+                pass
+            case Amendment():
+                kind = Value
             case Message(message_id) | Note(message_id):
                 name = message_id
             case Reply(command_key):
                 name = command_key
-        if (type(write), name) in seen:
+        if (kind, name) in seen:
             raise ValueError(
-                f"expected {type(write).__name__.lower()} {name.decode()!r} once in a commit, "
+                f"expected {kind.__name__.lower()} {name.decode()!r} once in a commit, "
                 "found it twice"
             )
-        seen.add((type(write), name))
+        seen.add((kind, name))

@@ -41,8 +41,15 @@ from cloudstate_core.store import (
     StoredValue,
     slice_of,
 )
-from cloudstate_core.stores.checks import check_key, check_offsets, check_page, check_slices
+from cloudstate_core.stores.checks import (
+    check_amendable,
+    check_key,
+    check_offsets,
+    check_page,
+    check_slices,
+)
 from cloudstate_core.stores.copies import (
+    Amendment,
     CopiedWrite,
     Events,
     Message,
@@ -67,6 +74,7 @@ class _Entity:
     snapshot: State | None = None
     revision: int = 0
     value: Payload | None = None
+    amendments: list[Payload] = field(default_factory=list)
 
     def is_listed(self) -> bool:
         return bool(self.events) or self.snapshot is not None or self.value is not None
@@ -152,7 +160,11 @@ class MemoryStore(StateStore):
     async def value(self, key: EntityKey) -> StoredValue:
         await self._step()
         entity = self._entity(key)
-        return StoredValue(entity.revision, None if entity.value is None else _any(entity.value))
+        return StoredValue(
+            entity.revision,
+            None if entity.value is None else _any(entity.value),
+            tuple(_any(amendment) for amendment in entity.amendments),
+        )
 
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
         await self._step()
@@ -256,6 +268,13 @@ class MemoryStore(StateStore):
                     sequence += len(payloads)
                 case Value(expected) if expected != entity.revision:
                     raise RevisionConflict(entity_id, expected=expected, actual=entity.revision)
+                case Amendment(expected):
+                    check_amendable(
+                        entity_id,
+                        expected=expected,
+                        actual=entity.revision,
+                        amendments=None if entity.value is None else len(entity.amendments),
+                    )
                 case Note(name) if self._messages.is_received(key, name):
                     raise AlreadyReceived(entity_id, name.decode())
                 case Message(name) if self._messages.is_sent(name):
@@ -275,6 +294,10 @@ class MemoryStore(StateStore):
                     entity.snapshot = write
             case Value(_, payload):
                 entity.revision, entity.value = entity.revision + 1, payload
+                entity.amendments.clear()
+            case Amendment(_, payload):
+                entity.revision += 1
+                entity.amendments.append(payload)
             case Message():
                 self._messages.add(key, write)
             case Reply():

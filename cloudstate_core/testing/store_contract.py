@@ -20,16 +20,20 @@ from __future__ import annotations
 import pytest
 
 # What a test of the suite asserts is to be explained as well as that of any other test.
-_PARTS = "atomicity events failures identity log messages parking races replies state"
+_PARTS = (
+    "amendments atomicity events failures identity log messages order parking races replies state"
+)
 for _part in _PARTS.split():
     pytest.register_assert_rewrite(f"cloudstate_core.testing.store_contract_{_part}")
 
+from cloudstate_core.testing.store_contract_amendments import AmendmentCases  # noqa: E402
 from cloudstate_core.testing.store_contract_atomicity import AtomicityCases  # noqa: E402
 from cloudstate_core.testing.store_contract_events import EventCases  # noqa: E402
 from cloudstate_core.testing.store_contract_failures import FailureCases  # noqa: E402
 from cloudstate_core.testing.store_contract_identity import IdentityCases  # noqa: E402
 from cloudstate_core.testing.store_contract_log import LogCases  # noqa: E402
 from cloudstate_core.testing.store_contract_messages import MessageCases  # noqa: E402
+from cloudstate_core.testing.store_contract_order import OrderCases  # noqa: E402
 from cloudstate_core.testing.store_contract_parking import ParkingCases  # noqa: E402
 from cloudstate_core.testing.store_contract_races import RaceCases  # noqa: E402
 from cloudstate_core.testing.store_contract_replies import ReplyCases  # noqa: E402
@@ -45,8 +49,10 @@ __all__ = ["FaultInjector", "OpenStore", "StateStoreContract"]
 class StateStoreContract(
     EventCases,
     RaceCases,
+    OrderCases,
     AtomicityCases,
     StateCases,
+    AmendmentCases,
     IdentityCases,
     MessageCases,
     ParkingCases,

@@ -25,12 +25,10 @@ from cloudstate_core.testing.store_contract_setting import (
     everything,
     key,
     traces_of,
+    wait_until_well,
 )
 
 __all__ = ["FailureCases"]
-
-# A store gets this many chances to be well again when nothing fails any more.
-_ATTEMPTS = 5
 
 
 class FailureCases(StoreContractSetting):
@@ -155,7 +153,7 @@ class FailureCases(StoreContractSetting):
                     store.commit(Commit(entity, 0, everything(it, sequence=2, revision=1)))
                 )
                 was_reached = faults.stop()
-                await _wait_until_well(store)
+                await wait_until_well(store)
                 is_written = await _is_written(store, entity, before, it)
                 await append(store, entity, 4 if is_written else 2, "after")
             async with open_store() as store:
@@ -186,7 +184,7 @@ class FailureCases(StoreContractSetting):
                     await append(store, key(), 1, "b")
 
             faults.stop()
-            await _wait_until_well(store)
+            await wait_until_well(store)
             await append(store, key(), await store.last_sequence(key()), "c")
             assert (await data_of(store, key()))[-1] == b"c"
 
@@ -206,7 +204,7 @@ class FailureCases(StoreContractSetting):
                     )
                 )
                 was_reached = faults.stop()
-                await _wait_until_well(store)
+                await wait_until_well(store)
             async with open_store() as store:
                 for n, outcome in enumerate(outcomes):
                     written = await data_of(store, key(f"{call} {n}"))
@@ -233,16 +231,6 @@ async def _outcome_of(commit: Awaitable[None]) -> Exception | None:
     except (StoreUnavailable, LimitExceeded) as error:
         return error
     return None
-
-
-async def _wait_until_well(store: StateStore) -> None:
-    for attempt in range(_ATTEMPTS):
-        try:
-            await store.check()
-            return
-        except StoreUnavailable:
-            if attempt == _ATTEMPTS - 1:
-                raise
 
 
 async def _is_written(store: StateStore, entity: EntityKey, before: str, it: str) -> bool:

@@ -10,8 +10,10 @@ from typing import ClassVar, Protocol
 import pytest
 from google.protobuf.any_pb2 import Any
 
+from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.store import (
     SLICES,
+    AmendValue,
     AppendEvents,
     Commit,
     EnqueueMessage,
@@ -33,17 +35,24 @@ __all__ = [
     "FaultInjector",
     "OpenStore",
     "StoreContractSetting",
+    "amended",
     "append",
+    "commit",
     "data_of",
     "everything",
     "key",
     "payload",
+    "put_and_amend",
     "traces_of",
+    "wait_until_well",
 ]
 
 OpenStore = Callable[[], AbstractAsyncContextManager[StateStore]]
 
 ALL_SLICES = range(SLICES)
+
+# A store gets this many chances to be well again when nothing fails any more.
+_ATTEMPTS = 5
 
 
 class FaultInjector(Protocol):
@@ -101,12 +110,49 @@ def payload(content: str | bytes = b"") -> Any:
     return Any(type_url="type.googleapis.com/example.Thing", value=data)
 
 
+async def commit(
+    store: StateStore, *writes: Write, entity: EntityKey | None = None, epoch: int = 0
+) -> None:
+    """Commit writes about an entity, about `key()` if none is named."""
+    await store.commit(Commit(entity or key(), epoch, writes))
+
+
 async def append(
     store: StateStore, entity: EntityKey, expected: int, *contents: str | bytes, epoch: int = 0
 ) -> None:
     """Append events that hold these contents."""
     events = [payload(content) for content in contents]
     await store.commit(Commit(entity, epoch, (AppendEvents(expected, events),)))
+
+
+async def put_and_amend(
+    store: StateStore,
+    content: str,
+    *amendments: str,
+    entity: EntityKey | None = None,
+    epoch: int = 0,
+) -> None:
+    """Put the value of an entity that has none yet, and amend it."""
+    await commit(store, PutValue(0, payload(content)), entity=entity, epoch=epoch)
+    for revision, amendment in enumerate(amendments, 1):
+        write = AmendValue(revision, payload(amendment))
+        await commit(store, write, entity=entity, epoch=epoch)
+
+
+def amended(revision: int, content: str, *amendments: str) -> StoredValue:
+    """Return a value of these contents."""
+    return StoredValue(revision, payload(content), tuple(map(payload, amendments)))
+
+
+async def wait_until_well(store: StateStore) -> None:
+    """Return when a store below which nothing fails any more can take commits."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            await store.check()
+            return
+        except StoreUnavailable:
+            if attempt == _ATTEMPTS - 1:
+                raise
 
 
 async def data_of(store: StateStore, entity: EntityKey) -> list[bytes]:

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from cloudstate_core.store import EntityKey
 
-__all__ = ["checksum", "event_checksum", "event_head", "key_checksum"]
+__all__ = ["amendment_checksum", "checksum", "event_checksum", "event_head", "key_checksum"]
 
 #: Returns what the checksum of an event begins with: its number, its time, the length of its type's
 #: URL and of its payload, in bytes. The type's URL and the metadata follow, and then the payload.
@@ -26,6 +26,13 @@ def checksum(start: int, number: int, *parts: bytes) -> int:
     for part in parts:
         total = crc32(part, total)
     return total
+
+
+def amendment_checksum(
+    start: int, number: int, revision: int, type_url: str, payload: bytes
+) -> int:
+    """Return the checksum of an amendment; `start` is that of its entity's key."""
+    return checksum(start, revision, number.to_bytes(8, "big"), type_url.encode(), payload)
 
 
 def event_checksum(

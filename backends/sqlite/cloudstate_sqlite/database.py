@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 
 from cloudstate_core.errors import StoreUnusable
-from cloudstate_sqlite.schema import APPLICATION_ID, CREATE, SCHEMA_VERSION
+from cloudstate_sqlite.schema import APPLICATION_ID, CREATE, MIGRATIONS, SCHEMA_VERSION
 from cloudstate_sqlite.settings import SqliteSettings
 
 __all__ = ["Database"]
@@ -88,6 +88,7 @@ class Database:
             connection.pragma("secure_delete", True)
             # Checkpoints are made between commits.
             connection.wal_autocheckpoint(0)
+            _migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -130,7 +131,7 @@ class Database:
                 "choose another data directory or another file name"
             )
         version = _number(header[_USER_VERSION])
-        if version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION and version not in MIGRATIONS:
             raise StoreUnusable(
                 f"expected a store of version {SCHEMA_VERSION}, found version {version}: "
                 f"{str(self.path)!r}; use the release of Cloudstate that wrote it"
@@ -175,6 +176,22 @@ def _create(path: Path) -> None:
     _sync(draft)
     draft.rename(path)
     _sync(path.parent)
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    """Make a file of an earlier version one of this version, in one transaction.
+
+    Then at once the header says so, too: an earlier release goes by what stands there, and must not
+    take the file for one of its own.
+    """
+    version = connection.pragma("user_version")
+    if version == SCHEMA_VERSION:
+        return
+    with connection:
+        for number in range(version, SCHEMA_VERSION):
+            connection.execute(MIGRATIONS[number])
+        connection.pragma("user_version", SCHEMA_VERSION)
+    connection.wal_checkpoint()
 
 
 def _renew_log(path: Path, size_bytes: int) -> None:

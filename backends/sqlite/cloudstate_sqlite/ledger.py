@@ -17,6 +17,7 @@ import apsw
 
 from cloudstate_core.errors import (
     AlreadyReceived,
+    CloudstateError,
     LimitExceeded,
     RevisionConflict,
     SequenceConflict,
@@ -24,9 +25,20 @@ from cloudstate_core.errors import (
     StoreUnavailable,
 )
 from cloudstate_core.store import EntityKey, slice_of
-from cloudstate_core.stores.copies import Events, Message, Note, Payload, Reply, State, Value
+from cloudstate_core.stores.checks import check_amendable
+from cloudstate_core.stores.copies import (
+    Amendment,
+    Events,
+    Message,
+    Note,
+    Payload,
+    Reply,
+    State,
+    Value,
+)
 from cloudstate_sqlite import statements
 from cloudstate_sqlite.ahead import Ahead
+from cloudstate_sqlite.amendments import AmendmentRows
 from cloudstate_sqlite.checksums import checksum, event_checksum, key_checksum
 from cloudstate_sqlite.entries import AcknowledgeEntry, CommitEntry
 from cloudstate_sqlite.messages import acknowledge
@@ -73,6 +85,7 @@ class Head:
         checksum: That of its key.
         sequence: Of its last event.
         revision: Of its value.
+        amendments: How many its value has; None if it has no value.
         replies: How many were remembered of it.
         in_tail_since: Readers know that the entity has events in the tail that began here.
     """
@@ -82,6 +95,7 @@ class Head:
     checksum: int
     sequence: int = 0
     revision: int = 0
+    amendments: int | None = None
     replies: int = 0
     in_tail_since: int = -1
 
@@ -94,6 +108,7 @@ class _Rows:
     events: list[SqlValue] = field(default_factory=list)
     snapshots: list[SqlValue] = field(default_factory=list)
     values: list[SqlValue] = field(default_factory=list)
+    amendments: AmendmentRows = field(default_factory=AmendmentRows)
     replies: RememberedRows = field(default_factory=RememberedRows)
     received: list[SqlValue] = field(default_factory=list)
     messages: list[SqlValue] = field(default_factory=list)
@@ -103,6 +118,7 @@ class _Rows:
         statements.INSERT_EVENTS.run(connection, self.events)
         statements.PUT_SNAPSHOTS.run(connection, self.snapshots)
         statements.PUT_VALUES.run(connection, self.values)
+        self.amendments.write(connection)
         self.replies.write(connection)
         statements.INSERT_RECEIVED.run(connection, self.received)
         statements.INSERT_MESSAGES.run(connection, self.messages)
@@ -245,12 +261,14 @@ class Ledger:
             self._heads[key] = Head(0, slice_of(key), key_checksum(key))
             after = self.indexed_to if key in self.recent.keys else _NO_TAIL
             sought += (number, key.persistence_id.encode(), key.entity_id.encode(), after)
-        for number, entity, at, tail_at, revision, replies in statements.FIND_HEADS.run(
-            self.connection, sought
-        ):
+        for number, *found in statements.FIND_HEADS.run(self.connection, sought):
+            entity, at, tail_at, revision, has_value, amended_at, replies = found
             head = self._heads[keys[number]]
-            head.entity, head.revision, head.replies = entity, revision or 0, replies or 0
+            amendments = (amended_at or 0) & MAX_SEQUENCE
+            head.entity, head.replies = entity, replies or 0
             head.sequence = max(at or 0, tail_at or 0) & MAX_SEQUENCE
+            head.revision = (revision or 0) + amendments
+            head.amendments = amendments if has_value else None
 
     def _find_messages(self, entries: Iterable[CommitEntry]) -> None:
         received: list[SqlValue] = []
@@ -289,6 +307,10 @@ class Ledger:
                         return LimitExceeded(f"expected at most {MAX_SEQUENCE} events of an entity")
                 case Value(expected) if expected != head.revision:
                     return RevisionConflict(entity_id, expected=expected, actual=head.revision)
+                case Amendment(expected):
+                    refusal = _refusal_to_amend(entity_id, expected, head)
+                    if refusal is not None:
+                        return refusal
                 case Note(message_id) if (message_id, head.entity) in self._received:
                     return AlreadyReceived(entity_id, message_id.decode())
                 case Message(message_id) if message_id in self._waiting:
@@ -313,12 +335,9 @@ class Ledger:
                 case State(sequence, payload):
                     rows.snapshots += (head.entity, sequence, *_checked(head, sequence, payload))
                 case Value(_, payload):
-                    head.revision += 1
-                    rows.values += (
-                        head.entity,
-                        head.revision,
-                        *_checked(head, head.revision, payload),
-                    )
+                    self._put(head, payload)
+                case Amendment(_, payload):
+                    self._amend(head, payload)
                 case Reply():
                     head.replies += 1
                     rows.replies.add(
@@ -365,6 +384,21 @@ class Ledger:
         self.tail_events += len(payloads)
         self.next_event, head.sequence, self.positions[head.slice] = event_id, sequence, position
 
+    def _put(self, head: Head, payload: Payload | None) -> None:
+        head.revision += 1
+        if head.amendments:
+            self._rows.amendments.end(head.entity)
+        head.amendments = None if payload is None else 0
+        self._rows.values += (head.entity, head.revision, *_checked(head, head.revision, payload))
+
+    def _amend(self, head: Head, payload: Payload) -> None:
+        assert head.amendments is not None
+        head.revision += 1
+        head.amendments += 1
+        self._rows.amendments.add(
+            head.entity, head.checksum, head.amendments, head.revision, payload
+        )
+
     def _enqueue(self, head: Head, message: Message) -> None:
         number, (type_url, payload) = self._next_message, message.payload
         metadata = _as_json(message.metadata)
@@ -390,6 +424,16 @@ class Ledger:
             metadata,
             total,
         )
+
+
+def _refusal_to_amend(entity_id: str, expected: int, head: Head) -> CloudstateError | None:
+    try:
+        check_amendable(
+            entity_id, expected=expected, actual=head.revision, amendments=head.amendments
+        )
+    except CloudstateError as error:
+        return error
+    return None
 
 
 def _as_json(metadata: dict[str, str]) -> str:

@@ -71,9 +71,14 @@ SNAPSHOT = f"""
     SELECT s.sequence, s.type_url, s.payload, s.checksum
     FROM entities AS e JOIN snapshots AS s USING (entity) WHERE {_IS_SOUGHT}"""
 
+#: The value, and then its amendments by their numbers.
 VALUE = f"""
-    SELECT v.revision, v.type_url, v.payload, v.checksum
-    FROM entities AS e JOIN entity_values AS v USING (entity) WHERE {_IS_SOUGHT}"""
+    WITH sought AS MATERIALIZED (SELECT e.entity FROM entities AS e WHERE {_IS_SOUGHT})
+    SELECT 0, v.revision, v.type_url, v.payload, v.checksum
+    FROM sought JOIN entity_values AS v USING (entity)
+    UNION ALL
+    SELECT a.at & {MAX_SEQUENCE}, NULL, a.type_url, a.payload, a.checksum
+    FROM sought AS e JOIN amendments AS a ON a.at > {_BEGIN} AND a.at <= {_END}"""
 
 REPLY = """
     SELECT r.nth, r.until_unix_s, r.digest, r.reply, r.checksum

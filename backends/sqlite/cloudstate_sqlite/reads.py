@@ -17,7 +17,6 @@ from cloudstate_core.store import (
     LoggedEvent,
     Snapshot,
     StoredEvent,
-    StoredValue,
 )
 from cloudstate_sqlite import queries
 from cloudstate_sqlite.ahead import MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Page
@@ -32,7 +31,6 @@ __all__ = [
     "log",
     "offsets",
     "snapshot",
-    "value",
 ]
 
 _MAX_LIMIT = 2**31
@@ -117,17 +115,6 @@ def _read_ahead(connection: apsw.Connection, recent: Recent, key: EntityKey, pag
 def last_sequence(connection: apsw.Connection, recent: Recent, key: EntityKey) -> int:
     query = queries.LAST_SEQUENCE_WITH_TAIL if key in recent.keys else queries.LAST_SEQUENCE
     return connection.execute(query, _names(key)).get or 0
-
-
-def value(connection: apsw.Connection, key: EntityKey) -> StoredValue:
-    row = connection.execute(queries.VALUE, _names(key)).fetchone()
-    if row is None:
-        return StoredValue(0, None)
-    revision, type_url, payload, total = row
-    parts = () if payload is None else (type_url.encode(), payload)
-    if total != checksum(key_checksum(key), revision, *parts):
-        raise _damaged(key, f"the value of revision {revision}")
-    return StoredValue(revision, Any(type_url=type_url, value=payload) if parts else None)
 
 
 def log(

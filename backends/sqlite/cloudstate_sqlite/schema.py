@@ -9,6 +9,7 @@
 * `entities` numbers the entities, so that keys are stored once. A number is never used twice.
 * `slices` holds the epoch of each slice, and a position that is used although its event may be
   gone. What is deleted frees no entity number and no position.
+* `amendments` are found by their entity and their number, counted since the value was put, as `at`.
 * `replies` are numbered within their entity, `nth`, so that those which are too many are found.
 * `received` is in the order of message ids, since whoever acknowledges a message forgets the notes
   of all ids that begin with its own. It is no longer than the outbox for long.
@@ -32,6 +33,7 @@ __all__ = [
     "LAST_MESSAGE",
     "MAX_ENTITIES",
     "MAX_SEQUENCE",
+    "MIGRATIONS",
     "POSITION_BITS",
     "RECOVERIES",
     "SCHEMA_VERSION",
@@ -41,8 +43,8 @@ __all__ = [
 #: In the header of the file: it belongs to Cloudstate.
 APPLICATION_ID = int.from_bytes(b"Clst", "big")
 
-#: In the header of the file. A file of another version is left alone.
-SCHEMA_VERSION = 3
+#: In the header of the file. A file of another version is left alone, unless it can be migrated.
+SCHEMA_VERSION = 4
 
 #: `at` is the entity's number, shifted by this, and the sequence.
 SEQUENCE_BITS = 32
@@ -57,6 +59,15 @@ INDEXED_TO = "indexed_to"
 LAST_ENTITY = "last_entity"
 LAST_MESSAGE = "last_message"
 RECOVERIES = "recoveries"
+
+_AMENDMENTS = """
+CREATE TABLE amendments (
+    at INTEGER PRIMARY KEY, type_url TEXT NOT NULL, payload BLOB NOT NULL,
+    checksum INTEGER NOT NULL) STRICT;
+"""
+
+#: For each earlier version of which files are taken, what makes the next one of it.
+MIGRATIONS = {3: _AMENDMENTS}
 
 CREATE = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -90,6 +101,7 @@ CREATE TABLE entity_values (
     entity INTEGER PRIMARY KEY, revision INTEGER NOT NULL,
     type_url TEXT, payload BLOB, checksum INTEGER NOT NULL) STRICT;
 
+{_AMENDMENTS}
 CREATE TABLE replies (
     id INTEGER PRIMARY KEY, entity INTEGER NOT NULL, command_key BLOB NOT NULL,
     nth INTEGER NOT NULL, until_unix_s REAL NOT NULL, digest BLOB NOT NULL, reply BLOB NOT NULL,

@@ -77,10 +77,14 @@ FIND_HEADS = Lookup(
         (SELECT max(at) FROM events
             WHERE id > sought.column4 AND at BETWEEN entities.entity << {SEQUENCE_BITS}
                 AND (entities.entity << {SEQUENCE_BITS}) + {MAX_SEQUENCE}),
-        (SELECT revision FROM entity_values WHERE entity_values.entity = entities.entity),
+        entity_values.revision, entity_values.type_url IS NOT NULL,
+        (SELECT max(at) FROM amendments
+            WHERE at BETWEEN entities.entity << {SEQUENCE_BITS}
+                AND (entities.entity << {SEQUENCE_BITS}) + {MAX_SEQUENCE}),
         (SELECT max(nth) FROM replies WHERE replies.entity = entities.entity)
     FROM {{sought}} AS sought JOIN entities
-        ON entities.persistence_id = sought.column2 AND entities.entity_id = sought.column3""",
+        ON entities.persistence_id = sought.column2 AND entities.entity_id = sought.column3
+        LEFT JOIN entity_values USING (entity)""",
 )
 
 FIND_RECEIVED = Lookup(
@@ -128,6 +132,7 @@ ERASE = """
     DELETE FROM doomed;
     DELETE FROM snapshots WHERE entity = :entity;
     DELETE FROM entity_values WHERE entity = :entity;
+    DELETE FROM amendments WHERE at BETWEEN :first AND :last;
     DELETE FROM replies WHERE entity = :entity;
     DELETE FROM received WHERE entity = :entity;
     DELETE FROM outbox WHERE entity = :entity;

@@ -26,6 +26,7 @@ from cloudstate_core.store import (
 )
 from cloudstate_core.stores.checks import check_key, check_offsets, check_page, check_slices
 from cloudstate_sqlite import jobs, messages, reads
+from cloudstate_sqlite.amendments import find_value
 from cloudstate_sqlite.database import Database
 from cloudstate_sqlite.entries import AcknowledgeEntry, CommitEntry
 from cloudstate_sqlite.ledger import Recent
@@ -75,7 +76,7 @@ class SqliteStore(StateStore):
         return await self._read(partial(reads.last_sequence, recent=self._recent, key=key))
 
     async def value(self, key: EntityKey) -> StoredValue:
-        return await self._read(partial(reads.value, key=key))
+        return await self._read(partial(find_value, key=key))
 
     async def remembered_reply(self, key: EntityKey, command_key: str) -> RememberedReply | None:
         now_unix_s = self._clock.unix_time_s()

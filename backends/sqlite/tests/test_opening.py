@@ -19,7 +19,7 @@ from cloudstate_core.errors import SettingsError, StoreUnusable
 from cloudstate_core.plugins import load_plugins
 from cloudstate_core.store import AppendEvents, Commit, EntityKey
 from cloudstate_sqlite.backend import SqliteBackend
-from cloudstate_sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
+from cloudstate_sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.store import SqliteStore, open_store
 
@@ -162,7 +162,7 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> 
         assert after == before
 
 
-@pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, 99])
+@pytest.mark.parametrize("version", [0, min(MIGRATIONS) - 1, SCHEMA_VERSION + 1, 99])
 async def test_a_store_of_another_version_is_left_alone(tmp_path: Path, version: int) -> None:
     file = tmp_path / "cloudstate.db"
     with closing(apsw.Connection(str(file))) as other:

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.any_pb2 import Any
 
 from cloudstate_core.clock import SystemClock
-from cloudstate_core.store import AppendEvents, Commit, EntityKey, StateStore, slice_of
+from cloudstate_core.store import AmendValue, AppendEvents, Commit, EntityKey, StateStore, slice_of
 from cloudstate_core.testing.store_contract_setting import everything
 from cloudstate_sqlite.ledger import Ledger
 from cloudstate_sqlite.settings import SqliteSettings
@@ -22,6 +22,7 @@ TABLES = {
     "entities": "entity",
     "snapshots": "entity",
     "entity_values": "entity",
+    "amendments": "at >> 32",
     "replies": "entity",
     "received": "entity",
     "outbox": "entity",
@@ -102,6 +103,8 @@ async def test_what_is_erased_is_in_no_table_and_its_bytes_not_in_the_file(
         for indexed in (False, True):
             key = EntityKey("things", f"{secret} {indexed}")
             await store.commit(Commit(key, 0, everything(secret, sequence=0, revision=0)))
+            amendment = AmendValue(1, Any(value=f"{secret} amendment".encode()))
+            await store.commit(Commit(key, 0, (amendment,)))
             if indexed:
                 await _index(store)
             await store.delete(key, 0)
