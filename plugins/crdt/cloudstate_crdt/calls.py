@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NamedTuple
 
 from cloudstate.entity_pb2 import ClientAction
@@ -42,16 +42,16 @@ class Call(ABC):
     """
 
     streamed: bool
+    command_id = 0
+    is_answered = False
+    is_committing = False
+    is_left = False
+    has_ended = False
+    _when_settled: Sequence[Callable[[], None]] = ()
 
     def __init__(self, request: Request) -> None:
         """Begin to wait."""
         self.request = request
-        self.command_id = 0
-        self.is_answered = False
-        self.is_committing = False
-        self.is_left = False
-        self.has_ended = False
-        self._when_settled: list[Callable[[], None]] = []
 
     @abstractmethod
     def answer(self, outcome: Outcome, *, ends: bool) -> None:
@@ -75,10 +75,10 @@ class Call(ABC):
 
     def when_settled(self, settled: Callable[[], None]) -> None:
         """Call `settled` when it is decided what the client is answered."""
-        self._when_settled.append(settled)
+        self._when_settled = (*self._when_settled, settled)
 
     def _settle(self) -> None:
-        waiting, self._when_settled = self._when_settled, []
+        waiting, self._when_settled = self._when_settled, ()
         for settled in waiting:
             settled()
 

@@ -210,7 +210,7 @@ class CrdtEngine:
 
     def is_idle(self) -> bool:
         """Return whether nobody waits for anything."""
-        return self._machine.is_idle() and not self._tasks and not self._is_sending()
+        return not self._tasks and not self._is_sending() and self._machine.is_idle()
 
     def _is_sending(self) -> bool:
         return self._function is not None and self._function.is_sending()

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.entity_key import entity_id_reader
+from cloudstate_core.entity_key import EntityIdReader, entity_id_reader
 from cloudstate_core.errors import CallCycle, LimitExceeded, Stopping, UnknownService
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
@@ -68,6 +68,9 @@ class _Live:
             await asyncio.wait((self.opening,))
         self.opening.result()
 
+    def settled(self) -> None:
+        self.waiting -= 1
+
 
 class LiveEntities:
     """Brings commands to the entities that they are for.
@@ -100,8 +103,9 @@ class LiveEntities:
         }
         self._members = frozenset(dissemination.members)
         self._limits = host.limits(entity)
-        self._read_id = {
-            name: entity_id_reader(method)
+        # How to read the id, by command and whether it is answered with a stream.
+        self._read_id: dict[tuple[str, bool], EntityIdReader] = {
+            (name, method.server_streaming): entity_id_reader(method)
             for name, method in entity.methods.items()
             if method.key_fields
         }
@@ -152,9 +156,8 @@ class LiveEntities:
 
     def _received(self, request: Request, *, streamed: bool) -> tuple[str, Request]:
         """Return the entity that a request is for, and the request as the entity gets it."""
-        read_id = self._read_id.get(request.command)
-        method = self.entity.methods.get(request.command)
-        if read_id is None or method is None or method.server_streaming != streamed:
+        read_id = self._read_id.get((request.command, streamed))
+        if read_id is None:
             how = "streamed method" if streamed else "method"
             raise UnknownService(
                 f"service {request.service} has no {how} {request.command!r} with an entity key"
@@ -169,10 +172,9 @@ class LiveEntities:
                     "the answer",
                     detail=" asks ".join((*request.waiting, name)),
                 )
-        if self._limits.passes_metadata or not request.metadata:
-            return entity_id, request
-        metadata = with_waiting(EMPTY_METADATA, request.waiting)
-        return entity_id, replace(request, metadata=metadata)
+        if request.metadata and not self._limits.passes_metadata:
+            return entity_id, _without_headers_of_clients(request)
+        return entity_id, request
 
     async def _once(self, entity_id: str, request: Request, command_key: str) -> Outcome:
         """Carry out a command to which its caller gave a name, unless that was done before.
@@ -210,17 +212,14 @@ class LiveEntities:
         self._check_room(live, call)
         live.waiting += 1
         self._idle.remove(live.engine)
-
-        def settled() -> None:
-            live.waiting -= 1
-            if not live.waiting and live.engine.is_idle():
-                self.became_idle(live.engine)
-
-        call.when_settled(settled)
+        call.when_settled(live.settled)
         try:
             await live.opened()
         except BaseException:
             call.fail(EntityTerminating())
+            # Its caller may have left while the entity came to life without it.
+            if live.engine.is_idle():
+                self.became_idle(live.engine)
             raise
         if live.engine.is_over:
             call.fail(EntityTerminating())
@@ -367,6 +366,13 @@ class LiveEntities:
             self.ended(live.engine)
         if self._closing:
             await asyncio.wait(self._closing)
+
+
+def _without_headers_of_clients(request: Request) -> Request:
+    """Return the request without headers, but for those that say who waits."""
+    if request.waiting:
+        return replace(request, metadata=with_waiting(EMPTY_METADATA, request.waiting))
+    return request.without_metadata()
 
 
 def _passes_on(outcome: Outcome) -> bool:

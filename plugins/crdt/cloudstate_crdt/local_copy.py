@@ -81,20 +81,28 @@ class LocalCopy:
         """Let nobody change it any more."""
         self._may_change = False
 
-    def take(self, consistency: WriteConsistency) -> CrdtStateAction | None:
-        """Return what was made of it since `begin`, as the runtime is told; None if nothing."""
+    def take(self, consistency: WriteConsistency, change: CrdtStateAction) -> bool:
+        """Write what was made of it since `begin` down, as the runtime is told.
+
+        Args:
+            consistency: How far the change must spread.
+            change: Where to write; it stays unset if nothing was changed.
+
+        Returns:
+            Whether anything was changed.
+        """
         if self.crdt is None:
-            return None
+            return False
         delta = self.crdt.take_delta()
-        change = CrdtStateAction(write_consistency=int(consistency))  # type: ignore[arg-type]
         if self._is_deleted:
             # It comes in the place of what was changed before.
             change.delete.SetInParent()
         elif delta is not None:
             change.update.CopyFrom(delta)
         else:
-            return None
-        return change
+            return False
+        change.write_consistency = int(consistency)  # type: ignore[assignment]
+        return True
 
     def abandon(self) -> bool:
         """Let what was made of it since `begin` not have been; return whether that is possible.

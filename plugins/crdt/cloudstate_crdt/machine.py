@@ -63,6 +63,8 @@ __all__ = ["CrdtMachine", "State"]
 
 Instructions = Sequence[Instruction]
 
+_CONSISTENCIES = frozenset(CrdtWriteConsistency.values())
+
 
 class State:
     """Where an entity is, in words."""
@@ -138,38 +140,59 @@ class CrdtMachine:
 
     def receive(self, input_: Input) -> Instructions:
         """Take one input and return what must be done now."""
-        match self.state, input_:
-            case State.NEW, Opening(view):
-                return self._start(view)
-            case State.LIVE, CommandArrived():
-                return self._send(input_)
-            case State.LIVE, MessageArrived(message):
-                return self._receive_message(message)
-            case State.LIVE, CopyChanged():
-                self._copy_is_news = True
-                return self._catch_up()
-            case State.LIVE, CopyRead(view):
-                return self._compare(view)
-            case State.LIVE, ClientLeft(command_id):
-                return self._cancel(command_id)
-            case State.LIVE | State.DELETING, Committed(operation):
-                return self._committed(operation)
-            case State.LIVE | State.DELETING, NotCommitted(operation, has_changed):
-                return self._not_committed(operation, has_changed=has_changed)
-            case State.LIVE | State.DELETING, FoundDeleted():
-                return self._delete()
-            case State.LIVE, StreamLost(reason, detail):
-                return self._crash(reason, detail)
-            case State.LIVE, TimedOut(command_id):
-                return self._time_out(command_id)
-            case State.DELETING, CommandArrived(command_id, name, _, _, streamed):
-                # It is refused when the deletion is stored.
-                self._unanswered[command_id] = _Unanswered(name, streamed=streamed)
-                return ()
-            case State.DELETED, CommandArrived():
+        match self.state:
+            case State.LIVE:
+                return self._receive(input_)
+            case State.NEW if isinstance(input_, Opening):
+                return self._start(input_.view)
+            case State.DELETING:
+                return self._receive_while_deleting(input_)
+            case State.DELETED if isinstance(input_, CommandArrived):
                 return (RefuseAll(),)
             case _:
                 # What an entity still does whose stream is over, or is about to be.
+                return ()
+
+    def _receive(self, input_: Input) -> Instructions:
+        # The first three are those of every command.
+        match input_:
+            case CommandArrived():
+                return self._send(input_)
+            case MessageArrived(message):
+                return self._receive_message(message)
+            case Committed(operation):
+                return self._committed(operation)
+            case CopyChanged():
+                self._copy_is_news = True
+                return self._catch_up()
+            case CopyRead(view):
+                return self._compare(view)
+            case ClientLeft(command_id):
+                return self._cancel(command_id)
+            case NotCommitted(operation, has_changed):
+                return self._not_committed(operation, has_changed=has_changed)
+            case FoundDeleted():
+                return self._delete()
+            case StreamLost(reason, detail):
+                return self._crash(reason, detail)
+            case TimedOut(command_id):
+                return self._time_out(command_id)
+            case _:
+                return ()
+
+    def _receive_while_deleting(self, input_: Input) -> Instructions:
+        match input_:
+            case Committed(operation):
+                return self._committed(operation)
+            case NotCommitted(operation, has_changed):
+                return self._not_committed(operation, has_changed=has_changed)
+            case FoundDeleted():
+                return self._delete()
+            case CommandArrived(command_id, name, _, _, streamed):
+                # It is refused when the deletion is stored.
+                self._unanswered[command_id] = _Unanswered(name, streamed=streamed)
+                return ()
+            case _:
                 return ()
 
     # --- Starting --------------------------------------------------------------------
@@ -248,15 +271,14 @@ class CrdtMachine:
             return self._crash("Unexpected entity reply", f"to command {command_id}, unknown")
         if reply.streamed and not command.streamed:
             return self._crash("Unexpected entity reply", f"command {command.name!r}: a stream")
-        fault = self._fault_of(command.name, reply.client_action)
+        action, streamed = reply.client_action, reply.streamed
+        fault = self._fault_of(command.name, action)
         if fault:
             return self._crash("Unexpected entity reply", fault)
         del self._unanswered[command_id]
-        if reply.streamed:
+        if streamed:
             self._open[command_id] = command.name
-        instructions = self._commit(
-            command_id, command.name, reply, reply.client_action, ends=not reply.streamed
-        )
+        instructions = self._commit(command_id, command.name, reply, action, ends=not streamed)
         if command.client_left:
             return [*instructions, *self._cancel(command_id)]
         return instructions
@@ -316,11 +338,13 @@ class CrdtMachine:
         return [Report(text), Cancelled(command_id), *self._catch_up()]
 
     def _fault_of(self, name: str, action: ClientAction) -> str:
+        if not action.HasField("reply"):
+            return ""
         expected = self._output_type_urls.get(name, "")
         found = action.reply.payload.type_url
-        if action.HasField("reply") and not is_of_type(found, expected):
-            return f"command {name!r}: expected a reply of type {expected!r}, found {found!r}"
-        return ""
+        if is_of_type(found, expected):
+            return ""
+        return f"command {name!r}: expected a reply of type {expected!r}, found {found!r}"
 
     # --- Changes by the user function ------------------------------------------------
 
@@ -437,7 +461,7 @@ class CrdtMachine:
 
 
 def _fault_in(change: CrdtStateAction, action: ClientAction) -> str:
-    if change.write_consistency not in CrdtWriteConsistency.values():
+    if change.write_consistency not in _CONSISTENCIES:
         return f"expected a write consistency, found {change.write_consistency}"
     if action.HasField("failure") and change.WhichOneof("action") is not None:
         # What fails changes nothing, and what the user function has now, nobody knows.

@@ -113,14 +113,14 @@ class CrdtServicer:
                 return None
 
     async def _handle(self, command: Command) -> Returned | Raised:
-        entity = self._entity
+        entity, session, name = self._entity, self._session, command.name
         context = CrdtCommandContext(
-            entity_id=command.entity_id,
-            service_name=self._session.service_name,
-            command_name=command.name,
+            entity_id=session.entity_id,
+            service_name=session.service_name,
+            command_name=name,
             command_id=command.id,
-            copy=self._session.copy,
-            default=entity.default(command.entity_id),
+            copy=session.copy,
+            default=entity.default(session.entity_id) if session.copy.crdt is None else None,
             streamed=command.streamed,
             metadata=Metadata.from_wire(command.metadata)
             if command.HasField("metadata")
@@ -128,14 +128,14 @@ class CrdtServicer:
             caller=self._caller,
         )
         try:
-            method = entity.command(command.name)
+            method, state = entity.command(name), None
             # A handler that does not ask for the state works whatever it is, and makes none.
-            state = context.state if entity.takes_state(method) else None
             if entity.takes_state(method):
+                state = context.state
                 entity.check_state(method, state)
             action = await _answer(method, command, context, state)
         except BaseException as error:  # a default may exit as well as a handler
-            return Raised(self._raised(failure_of(error), command.name))
+            return Raised(self._raised(failure_of(error), name))
         return Returned(
             action, context.side_effects, context.subscription, context.write_consistency
         )

@@ -253,23 +253,22 @@ class CrdtSession:
 
     def _answer(self, returned: Returned) -> Sequence[Instruction]:
         self.copy.end()
-        self.state, command_id = State.READY, self._command_id
-        if returned.action is not None and returned.action.HasField("failure"):
-            return self._answer_failure(command_id, returned.action)
+        self.state, command_id, action = State.READY, self._command_id, returned.action
+        if action is not None and action.HasField("failure"):
+            return self._answer_failure(command_id, action)
         # A listener is not told of what its own command has changed: the answer shows that.
         watching = tuple(self._streams.values())
-        change = self.copy.take(returned.consistency)
         out = CrdtStreamOut()
-        out.reply.command_id = command_id
-        if returned.action is not None:
-            out.reply.client_action.CopyFrom(returned.action)
-        out.reply.side_effects.extend(returned.side_effects)
-        if change is not None:
-            out.reply.state_action.CopyFrom(change)
+        reply = out.reply
+        reply.command_id = command_id
+        if action is not None:
+            reply.client_action.CopyFrom(action)
+        if returned.side_effects:
+            reply.side_effects.extend(returned.side_effects)
         if returned.subscription is not None:
-            out.reply.streamed = True
+            reply.streamed = True
             self._streams[command_id] = returned.subscription
-        return (Send(out), *self._after(change, watching))
+        return self._sent(out, returned.consistency, reply.state_action, watching)
 
     def _answer_failure(self, command_id: int, action: ClientAction) -> Sequence[Instruction]:
         if not self.copy.abandon():
@@ -305,23 +304,26 @@ class CrdtSession:
         # A cancellation is answered in any case (Cloudstate protocol, streamed commands).
         self.copy.end()
         self.state = State.READY
-        change = self.copy.take(consistency)
         out = CrdtStreamOut()
-        out.stream_cancelled_response.command_id = self._command_id
-        out.stream_cancelled_response.side_effects.extend(side_effects)
-        if change is not None:
-            out.stream_cancelled_response.state_action.CopyFrom(change)
-        return (Send(out), *self._after(change, self._streams.values()))
+        response = out.stream_cancelled_response
+        response.command_id = self._command_id
+        response.side_effects.extend(side_effects)
+        return self._sent(out, consistency, response.state_action, self._streams.values())
 
-    def _after(
-        self, change: CrdtStateAction | None, watching: Iterable[Subscription]
+    def _sent(
+        self,
+        out: CrdtStreamOut,
+        consistency: WriteConsistency,
+        change: CrdtStateAction,
+        watching: Iterable[Subscription],
     ) -> Sequence[Instruction]:
-        if change is None:
-            return ()
+        """Send an answer, with what was changed as its part `change`, and tell who watches."""
+        if not self.copy.take(consistency, change):
+            return (Send(out),)
         if change.HasField("delete"):
             self._delete()
-            return ()
-        return _notify(watching)
+            return (Send(out),)
+        return (Send(out), *_notify(watching))
 
     def _push(self, noticed: Noticed) -> Sequence[Instruction]:
         if noticed.command_id not in self._streams:
