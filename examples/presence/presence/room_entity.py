@@ -23,7 +23,7 @@ connections: Counter[tuple[str, str]] = Counter()
 
 
 @entity.command_handler("Enter")
-def enter(visitor: Visitor, votes: ORMap, ctx: CrdtCommandContext) -> People:
+def enter(visitor: Visitor, votes: ORMap[str, Vote], ctx: CrdtCommandContext) -> People:
     """Let somebody in, until the call ends."""
     if not visitor.name:
         ctx.fail("name who enters")
@@ -44,7 +44,7 @@ def enter(visitor: Visitor, votes: ORMap, ctx: CrdtCommandContext) -> People:
 
 
 @entity.command_handler("Watch")
-def watch(votes: ORMap, ctx: CrdtCommandContext) -> People:
+def watch(votes: ORMap[str, Vote], ctx: CrdtCommandContext) -> People:
     """Show who is there, now and after each change."""
     tell_who_is_gone(votes, ctx.entity_id)
     ctx.on_change(lambda _: people_in(votes))
@@ -52,20 +52,20 @@ def watch(votes: ORMap, ctx: CrdtCommandContext) -> People:
 
 
 @entity.command_handler("Who")
-def who(votes: ORMap, ctx: CrdtCommandContext) -> People:
+def who(votes: ORMap[str, Vote], ctx: CrdtCommandContext) -> People:
     """Show who is there now."""
     tell_who_is_gone(votes, ctx.entity_id)
     return people_in(votes)
 
 
-def tell_who_is_gone(votes: ORMap, room: str) -> None:
+def tell_who_is_gone(votes: ORMap[str, Vote], room: str) -> None:
     """Take back this node's voice for those who were connected to it before it was restarted."""
     for name, vote in votes.items():
         if vote.self_vote and not connections[room, name]:
             vote.vote(False)
 
 
-def people_in(votes: ORMap) -> People:
+def people_in(votes: ORMap[str, Vote]) -> People:
     """Say who is there."""
     present = sorted((name, vote.votes_for) for name, vote in votes.items() if vote.votes_for)
     return People(people=[Person(name=name, nodes=nodes) for name, nodes in present])

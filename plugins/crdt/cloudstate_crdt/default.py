@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import get_origin
 
 from cloudstate_core.errors import RegistrationError
 from cloudstate_core.injection import describe, is_async, is_generator
@@ -31,6 +32,7 @@ class Default:
         Raises:
             RegistrationError: It is neither.
         """
+        default = get_origin(default) or default
         self.type: type[Crdt] | None = None
         if isinstance(default, type):
             self.type = _checked(default, where)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import NoneType
 from typing import Any as AnyType
-from typing import ClassVar, TypeVar, get_args
+from typing import ClassVar, TypeVar, get_args, get_origin
 
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
@@ -170,11 +170,11 @@ class CrdtEntity(EntityDefinition):
         return None if self._default is None else partial(self._default.make, entity_id)
 
     def _is_state(self, annotation: object) -> bool:
-        choices = choices_of(annotation)
+        choices = _types_in(annotation)
         if not choices or not all(map(_is_crdt, choices)):
             return False
         declared = None if self._default is None else self._default.type
-        return declared is None or any(issubclass(declared, each) for each in choices)  # type: ignore[arg-type]  # each is a class
+        return declared is None or any(issubclass(declared, each) for each in choices)
 
     def _expected_by(self, function: Callable[..., AnyType]) -> tuple[type[Crdt], ...]:
         """Return the types of CRDT that a handler asks for.
@@ -190,7 +190,12 @@ class CrdtEntity(EntityDefinition):
                 f"{describe(function)}: parameter {asking.name!r} is None as long as nobody has "
                 "created the CRDT: annotate it as such, with | None, or give the entity a default"
             )
-        return tuple(choices_of(asking.annotation))  # type: ignore[arg-type]  # classes of CRDTs
+        return tuple(_types_in(asking.annotation))
+
+
+def _types_in(annotation: object) -> list[AnyType]:
+    """Return the types that an annotation names; `ORSet[str]` names `ORSet`."""
+    return [get_origin(choice) or choice for choice in choices_of(annotation)]
 
 
 def _is_crdt(choice: object) -> bool:

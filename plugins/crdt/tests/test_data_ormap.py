@@ -152,6 +152,8 @@ def test_an_entry_of_another_type_is_an_error() -> None:
         carts.get_or_create("b", lambda: 7)  # type: ignore[arg-type,return-value]
     with pytest.raises(TypeError, match="an LWWRegister begins with a value"):
         carts.get_or_create("b", LWWRegister)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="an LWWRegister begins with a value"):
+        carts.get_or_create("b", LWWRegister[str])  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="this GCounter is in use already"):
         carts.get_or_create("b", lambda: carts["a"])
     assert carts.take_delta() is None

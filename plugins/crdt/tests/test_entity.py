@@ -14,6 +14,7 @@ from cloudstate.crdt_entity import (
     GCounter,
     GSet,
     LWWRegister,
+    ORMap,
     ORSet,
 )
 from cloudstate_core.context import CommandContext
@@ -57,6 +58,11 @@ def test_a_handler_names_what_it_wants_in_any_order() -> None:
         (lambda: LWWRegister(""), LWWRegister),
         (None, GCounter | None),
         (None, Crdt | None),
+        (ORSet, ORSet[str]),
+        (ORSet[str], ORSet[str] | None),
+        (ORSet[str], ORSet | GCounter),
+        (lambda: LWWRegister(""), LWWRegister[str]),
+        (None, ORMap[str, GCounter] | None),
     ],
 )
 def test_the_state_is_annotated_as_what_it_may_be(default: AnyType, annotation: object) -> None:
@@ -142,6 +148,8 @@ def test_a_command_has_one_handler() -> None:
     ("default", "reason"),
     [
         (LWWRegister, "an LWWRegister begins with a value"),
+        (LWWRegister[str], "an LWWRegister begins with a value"),
+        (list[str], "expected the default to be one of .*, found list"),
         (Crdt, "expected the default to be one of Flag, GCounter, .*, found Crdt"),
         (int, "expected the default to be one of .*, found int"),
         (7, "expected the default to be a type of CRDT, such as GCounter, or a function .* 7"),

@@ -8,6 +8,7 @@ from puppet.puppet_pb2 import Order, Word
 
 from cloudstate.crdt_entity import (
     Clock,
+    Crdt,
     CrdtCommandContext,
     LWWRegister,
     ORMap,
@@ -19,11 +20,11 @@ from cloudstate.crdt_entity import (
 
 
 async def test_a_map_has_values_of_any_type() -> None:
-    def do(profile: ORMap, order: Order) -> Word:
+    def do(profile: ORMap[str, Crdt], order: Order) -> Word:
         profile.get_or_create("visits", PNCounter).increment()
         name = profile.get_or_create("name", lambda: LWWRegister(""))
         name.value = "ann"
-        profile.get_or_create("friends", ORSet).add("joe")
+        profile.get_or_create("friends", ORSet[str]).add("joe")
         if "draft" in profile:
             del profile["draft"]
         return Word(text=name.value)
@@ -35,7 +36,7 @@ async def test_a_map_has_values_of_any_type() -> None:
 
 
 async def test_a_register_may_be_dated_by_the_application() -> None:
-    def do(price: LWWRegister, order: Order) -> Word:
+    def do(price: LWWRegister[int], order: Order) -> Word:
         price.set(12, clock=Clock.CUSTOM, custom_clock=20260401)
         return Word(text=str(price.value))
 
@@ -46,13 +47,13 @@ async def test_a_register_may_be_dated_by_the_application() -> None:
 
 
 async def test_a_handler_may_make_the_crdt_itself() -> None:
-    def do(members: ORSet | None, order: Order, ctx: CrdtCommandContext) -> Word:
+    def do(members: ORSet[str] | None, order: Order, ctx: CrdtCommandContext) -> Word:
         if members is None:
             ctx.fail("there is no such club")
         return Word(text=str(len(members)))
 
     def watch(order: Order, ctx: CrdtCommandContext) -> Word:
-        ctx.create(ORSet).add("founder")
+        ctx.create(ORSet[str]).add("founder")
         return Word()
 
     stream = await Stream(doing(do, watch, default=None)).init()

@@ -157,6 +157,8 @@ def fresh(made: object) -> Crdt:
     """
     if isinstance(made, Crdt):
         return made
+    if not isinstance(made, type):  # `ORSet[str]` is none, and makes what `ORSet` makes
+        made = getattr(made, "__origin__", made)
     if made is _types["lwwregister"]:
         raise TypeError(
             "an LWWRegister begins with a value: expected LWWRegister(value), or "

@@ -12,11 +12,15 @@ from typing import Any as AnyType
 from typing import NamedTuple
 
 from google.protobuf.any_pb2 import Any
+from typing_extensions import TypeVar
 
 from cloudstate_core.anys import AnyError, decode, encode
 from cloudstate_crdt.data.crdt import Crdt
 
-__all__ = ["Element", "ElementSet"]
+__all__ = ["E", "Element", "ElementSet"]
+
+# With a default, since who names no type gets `Any`, and no error in strict mode.
+E = TypeVar("E", default=AnyType)
 
 
 class Element(NamedTuple):
@@ -52,7 +56,7 @@ class Element(NamedTuple):
         return decode(self.to_wire())
 
 
-class ElementSet(Crdt, AbstractSet[AnyType]):
+class ElementSet(Crdt, AbstractSet[E]):
     """What both sets have in common.
 
     Comparisons with other sets and the operators `&`, `|`, `-` and `^` are those of `set`; the
@@ -66,10 +70,10 @@ class ElementSet(Crdt, AbstractSet[AnyType]):
         self._elements: dict[Element, None] = {}
 
     @abstractmethod
-    def add(self, value: object) -> None:
+    def add(self, value: E) -> None:
         """Put an element in; nothing happens if it is there."""
 
-    def update(self, *values: Iterable[object]) -> None:
+    def update(self, *values: Iterable[E]) -> None:
         """Put all of these in.
 
         Raises:
@@ -85,7 +89,7 @@ class ElementSet(Crdt, AbstractSet[AnyType]):
         except AnyError:
             return False
 
-    def __iter__(self) -> Iterator[AnyType]:
+    def __iter__(self) -> Iterator[E]:
         return (element.value() for element in self._elements)
 
     def __len__(self) -> int:

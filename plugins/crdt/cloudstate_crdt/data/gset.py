@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from cloudstate.crdt_pb2 import CrdtDelta, GSetDelta
-from cloudstate_crdt.data.elements import Element, ElementSet
+from cloudstate_crdt.data.elements import E, Element, ElementSet
 
 __all__ = ["GSet"]
 
 
-class GSet(ElementSet):
-    """A set that only grows; it has what any node has added."""
+class GSet(ElementSet[E]):
+    """A set that only grows; it has what any node has added.
+
+    `GSet[str]` says what is in it, to type checkers.
+    """
 
     delta_name: ClassVar[str] = "gset"
 
@@ -20,7 +23,7 @@ class GSet(ElementSet):
         super().__init__()
         self._added: dict[Element, None] = {}
 
-    def add(self, value: object) -> None:
+    def add(self, value: E) -> None:
         """Put an element in; nothing happens if it is there.
 
         Args:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from enum import IntEnum
 from typing import Any as AnyType
-from typing import ClassVar
+from typing import ClassVar, Generic, cast
+
+from typing_extensions import TypeVar
 
 from cloudstate.crdt_pb2 import CrdtDelta, LWWRegisterDelta
 from cloudstate_crdt.data.crdt import Crdt, integer
 from cloudstate_crdt.data.elements import Element
 
 __all__ = ["Clock", "LWWRegister"]
+
+# With a default, since who names no type gets `Any`, and no error in strict mode.
+V = TypeVar("V", default=AnyType)
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -31,16 +36,17 @@ class Clock(IntEnum):
 _CUSTOM = (Clock.CUSTOM, Clock.CUSTOM_AUTO_INCREMENT)
 
 
-class LWWRegister(Crdt):
+class LWWRegister(Crdt, Generic[V]):
     """One value that is replaced as a whole; of several writes, the one with the greatest clock.
 
-    A register has a value from the beginning, which is a write like every other.
+    A register has a value from the beginning, which is a write like every other. By that it is
+    known to type checkers: `LWWRegister("")` is an `LWWRegister[str]`.
     """
 
     delta_name: ClassVar[str] = "lwwregister"
 
     def __init__(
-        self, value: object, *, clock: Clock = Clock.DEFAULT, custom_clock: int | None = None
+        self, value: V, *, clock: Clock = Clock.DEFAULT, custom_clock: int | None = None
     ) -> None:
         """Begin with a value; the arguments are those of `set`.
 
@@ -53,20 +59,20 @@ class LWWRegister(Crdt):
         self._pending: CrdtDelta | None = _write(self._packed, clock, custom_clock)
 
     @property
-    def value(self) -> AnyType:
+    def value(self) -> V:
         """The value; of a message, a copy. None if another language has written none.
 
         Raises:
             AnyError: Its type is not known here.
         """
-        return self._packed.value() if self._packed.type_url else None
+        return cast("V", self._packed.value() if self._packed.type_url else None)
 
     @value.setter
-    def value(self, value: object) -> None:
+    def value(self, value: V) -> None:
         self.set(value)
 
     def set(
-        self, value: object, *, clock: Clock = Clock.DEFAULT, custom_clock: int | None = None
+        self, value: V, *, clock: Clock = Clock.DEFAULT, custom_clock: int | None = None
     ) -> None:
         """Write a value. Nothing happens if it is the present one and `clock` is the default.
 
@@ -105,7 +111,7 @@ class LWWRegister(Crdt):
 
     @classmethod
     def _beginning(cls) -> Crdt:
-        return cls("")
+        return cls(cast("V", ""))
 
 
 def _write(packed: Element, clock: Clock, custom_clock: int | None) -> CrdtDelta:

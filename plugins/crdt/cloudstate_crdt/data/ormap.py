@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any as AnyType
-from typing import ClassVar, TypeVar, cast, overload
+from typing import ClassVar, Generic, cast, overload
+
+from typing_extensions import TypeVar
 
 from cloudstate.crdt_pb2 import CrdtDelta, ORMapDelta, ORMapEntryDelta
 from cloudstate_core.anys import AnyError
@@ -13,16 +15,22 @@ from cloudstate_crdt.data.elements import Element
 
 __all__ = ["ORMap"]
 
+# With defaults, since who names no type gets `Any`, and no error in strict mode.
+K = TypeVar("K", default=AnyType)
+V = TypeVar("V", bound=Crdt, default=AnyType)
 C = TypeVar("C", bound=Crdt)
 D = TypeVar("D")
 
 
-class ORMap(Crdt):
+class ORMap(Crdt, Generic[K, V]):
     """A map from keys to replicated values of any type, each changed in place.
 
     Keys behave as the elements of an `ORSet`, and values as what they are: what two nodes do under
     one key at the same time is merged, and a change wins over a removal that did not know of it.
     One key should have the same type on all nodes.
+
+    `ORMap[str, GCounter]` says what is in it, to type checkers; `ORMap[str, Crdt]` that it is
+    various types.
     """
 
     delta_name: ClassVar[str] = "ormap"
@@ -30,14 +38,20 @@ class ORMap(Crdt):
     def __init__(self) -> None:
         """Begin empty."""
         super().__init__()
-        self._entries: dict[Element, Crdt] = {}
+        self._entries: dict[Element, V] = {}
         self._cleared = False
         self._removed: dict[Element, None] = {}
         # Entries of this command's own, and those before it that may have changed.
         self._new: dict[Element, None] = {}
         self._touched: dict[Element, None] = {}
 
-    def get_or_create(self, key: object, make: Callable[[], C]) -> C:
+    @overload
+    def get_or_create(self: ORMap[K, Crdt], key: K, make: Callable[[], C]) -> C: ...
+
+    @overload
+    def get_or_create(self, key: K, make: Callable[[], V]) -> V: ...
+
+    def get_or_create(self, key: K, make: Callable[[], AnyType]) -> AnyType:
         """Return the value under a key, which is made and put there if there is none.
 
         Args:
@@ -58,26 +72,26 @@ class ORMap(Crdt):
                     f"key {key!r}: expected a value of type {expected.__name__}, found a "
                     f"{type(present).__name__}"
                 )
-            return cast("C", present)
+            return present
         made = fresh(make)
         self._before_change()
-        self._put(element, made)
+        self._put(element, cast("V", made))
         self._new[element] = None
-        return cast("C", made)
+        return made
 
-    def __getitem__(self, key: object) -> AnyType:
+    def __getitem__(self, key: K) -> V:
         value = self.get(key)
         if value is None:
             raise KeyError(key)
         return value
 
     @overload
-    def get(self, key: object, /) -> AnyType: ...
+    def get(self, key: K, /) -> V | None: ...
 
     @overload
-    def get(self, key: object, default: D, /) -> AnyType | D: ...
+    def get(self, key: K, default: D, /) -> V | D: ...
 
-    def get(self, key: object, default: object = None, /) -> AnyType:
+    def get(self, key: K, default: object = None, /) -> object:
         """Return the value under a key, or the default if there is none."""
         element = _element(key)
         return default if element is None else self._entries.get(element, default)
@@ -88,22 +102,22 @@ class ORMap(Crdt):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[AnyType]:
+    def __iter__(self) -> Iterator[K]:
         return (element.value() for element in self._entries)
 
-    def keys(self) -> list[AnyType]:
+    def keys(self) -> list[K]:
         """Return the keys that there are now."""
         return list(self)
 
-    def values(self) -> list[AnyType]:
+    def values(self) -> list[V]:
         """Return the values that there are now, each itself and not a copy."""
         return list(self._entries.values())
 
-    def items(self) -> list[tuple[AnyType, AnyType]]:
+    def items(self) -> list[tuple[K, V]]:
         """Return the keys that there are now, with their values."""
         return [(element.value(), value) for element, value in self._entries.items()]
 
-    def __delitem__(self, key: object) -> None:
+    def __delitem__(self, key: K) -> None:
         element = _element(key)
         if element not in self._entries:
             raise KeyError(key)
@@ -115,7 +129,7 @@ class ORMap(Crdt):
         else:
             self._removed[element] = None
 
-    def remove(self, key: object) -> None:
+    def remove(self, key: K) -> None:
         """Take a key out, with its value, which must not be changed any more.
 
         Raises:
@@ -123,7 +137,7 @@ class ORMap(Crdt):
         """
         del self[key]
 
-    def discard(self, key: object) -> None:
+    def discard(self, key: K) -> None:
         """Take a key out, with its value; nothing happens if it is not there."""
         if key in self:
             del self[key]
@@ -192,9 +206,9 @@ class ORMap(Crdt):
         for entry in inner.added:
             key = Element.from_wire(entry.key)
             self._drop(key)
-            self._put(key, crdt_from(entry.delta))
+            self._put(key, cast("V", crdt_from(entry.delta)))
 
-    def _put(self, key: Element, value: Crdt) -> None:
+    def _put(self, key: Element, value: V) -> None:
         value.belong(self, key)
         self._entries[key] = value
 

@@ -9,7 +9,7 @@ entity = CrdtEntity(DESCRIPTOR.services_by_name["Likes"], default=ORSet, persist
 
 
 @entity.command_handler("Like")
-def like(readers: ORSet, mark: Mark, ctx: CrdtCommandContext) -> Total:
+def like(readers: ORSet[str], mark: Mark, ctx: CrdtCommandContext) -> Total:
     if not mark.reader:
         ctx.fail("a like needs a reader")
     readers.add(mark.reader)
@@ -17,12 +17,12 @@ def like(readers: ORSet, mark: Mark, ctx: CrdtCommandContext) -> Total:
 
 
 @entity.command_handler("Unlike")
-def unlike(readers: ORSet, mark: Mark) -> Total:
+def unlike(readers: ORSet[str], mark: Mark) -> Total:
     readers.discard(mark.reader)
     return Total(likes=len(readers))
 
 
 @entity.command_handler("Watch")
-def watch(readers: ORSet, article: Article, ctx: CrdtCommandContext) -> Total:
+def watch(readers: ORSet[str], article: Article, ctx: CrdtCommandContext) -> Total:
     ctx.on_change(lambda change: Total(likes=len(readers)))
     return Total(likes=len(readers))
