@@ -1,11 +1,14 @@
 """Seeing that a clock is ahead, by what is written into registers.
 
 Such a write stays until the clocks of the nodes have come as far, whether another node's clock is
-wrong or a handler has chosen the number. It is not refused: then replicas would not be equal any
-more. Whoever runs the nodes is told.
+wrong or a handler has chosen the number; with the reverse clock, where the first write should stay,
+every other one beats it. It is not refused: then replicas would not be equal any more. Whoever runs
+the nodes is told.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import structlog
 
@@ -38,8 +41,8 @@ class ClockWatch:
 
     def look_at(self, entity_id: str, change: Lattice) -> None:
         """Log it, once in a while, if a register was written in the future."""
-        latest_ms = _latest_ms(change)
-        if latest_ms is None or latest_ms >= _NO_TIME_FROM_MS:
+        latest_ms = max(_times_ms(change), default=None)
+        if latest_ms is None:
             return
         ahead_s = latest_ms / 1000 - self._clock.unix_time_s()
         now_s = self._clock.monotonic_s()
@@ -48,12 +51,16 @@ class ClockWatch:
             log.warning("register_written_in_the_future", entity_id=entity_id, ahead_s=ahead_s)
 
 
-def _latest_ms(change: Lattice) -> int | None:
-    """Return the greatest timestamp of the registers in a state or delta; None if it has none."""
+def _times_ms(change: Lattice) -> Iterator[int]:
+    """Yield when the registers in a state or delta were written; the reverse clock negates it."""
+    for register in _registers_in(change):
+        if register.timestamp is not None and abs(register.timestamp) < _NO_TIME_FROM_MS:
+            yield abs(register.timestamp)
+
+
+def _registers_in(change: Lattice) -> Iterator[LWWRegister]:
     if isinstance(change, LWWRegister):
-        return change.timestamp
-    if not isinstance(change, DottedLattice):
-        return None
-    parts = (change.store.part_of(dot) for dot in change.store.paths)
-    stamps = [part.timestamp for part in parts if isinstance(part, LWWRegister)]
-    return max((stamp for stamp in stamps if stamp is not None), default=None)
+        yield change
+    elif isinstance(change, DottedLattice):
+        parts = map(change.store.part_of, change.store.paths)
+        yield from (part for part in parts if isinstance(part, LWWRegister))
