@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any
 from cloudstate_core.errors import AlreadyReceived, SequenceConflict
 from cloudstate_core.store import (
     SLICES,
+    AmendValue,
     AppendEvents,
     Commit,
     DeleteValue,
@@ -70,6 +71,7 @@ class Author:
         self._random = random
         self._sequences: dict[EntityKey, int] = {}
         self._revisions: dict[EntityKey, int] = {}
+        self._amendable: set[EntityKey] = set()
         self._waiting: list[str] = []
         self._names = 0
 
@@ -95,11 +97,8 @@ class Author:
         ]
         if self._random.random() < 0.4:
             writes.append(PutSnapshot(sequence + count, self._payload(3000)))
-        if self._random.random() < 0.4:
-            delete = revision and self._random.random() < 0.3
-            writes.append(
-                DeleteValue(revision) if delete else PutValue(revision, self._payload(500))
-            )
+        if self._random.random() < 0.6:
+            writes.append(self._change_of_value(key, revision))
             self._revisions[key] = revision + 1
         if self._random.random() < 0.4:
             writes += (RememberReply(name, b"digest", b"reply"), Received(name))
@@ -107,6 +106,15 @@ class Author:
         self._waiting.append(name)
         commit = Commit(key, _EPOCH, tuple(writes))
         return lambda store: store.commit(commit)
+
+    def _change_of_value(self, key: EntityKey, revision: int) -> Write:
+        if key in self._amendable and self._random.random() < 0.7:
+            return AmendValue(revision, self._payload(100))
+        if revision and self._random.random() < 0.3:
+            self._amendable.discard(key)
+            return DeleteValue(revision)
+        self._amendable.add(key)
+        return PutValue(revision, self._payload(500))
 
     def _other_work(self) -> Step:
         match self._random.choice(["acknowledge", "delete", "offsets", "claim", "park", "unpark"]):
@@ -123,6 +131,7 @@ class Author:
                 key = self._random.choice(_KEYS)
                 self._sequences.pop(key, None)
                 self._revisions.pop(key, None)
+                self._amendable.discard(key)
                 return lambda store: store.delete(key, _EPOCH)
             case "offsets":
                 offsets = {self._random.randrange(1024): self._random.randrange(99)}

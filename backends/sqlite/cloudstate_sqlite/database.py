@@ -45,13 +45,14 @@ class Database:
         self._settings = settings
         self._vfs = vfs
         self._lock: int | None = None
+        self._is_older = False
 
     def acquire(self) -> None:
         """Keep other processes out, and make the file if there is none.
 
         Raises:
             StoreUnusable: The directory cannot be written to, another process has the file, or it
-                is not a file of this version. Nothing was changed.
+                is not a file of this version or of one that can be made so. Nothing was changed.
         """
         directory = self.path.parent
         try:
@@ -75,7 +76,7 @@ class Database:
             self._lock = None
 
     def connect_writer(self) -> apsw.Connection:
-        """Open the only connection that writes."""
+        """Open the only connection that writes. A file of an older version becomes one of this."""
         _renew_log(
             self.path.with_name(self.path.name + "-wal"),
             self._settings.checkpoint_after_pages * _PAGE_IN_LOG_BYTES,
@@ -88,7 +89,9 @@ class Database:
             connection.pragma("secure_delete", True)
             # Checkpoints are made between commits.
             connection.wal_autocheckpoint(0)
-            _migrate(connection)
+            if self._is_older:
+                _migrate(connection)
+                self._is_older = False
         except BaseException:
             connection.close()
             raise
@@ -136,6 +139,7 @@ class Database:
                 f"expected a store of version {SCHEMA_VERSION}, found version {version}: "
                 f"{str(self.path)!r}; use the release of Cloudstate that wrote it"
             )
+        self._is_older = version != SCHEMA_VERSION
 
 
 def _number(field: bytes) -> int:
@@ -181,17 +185,15 @@ def _create(path: Path) -> None:
 def _migrate(connection: apsw.Connection) -> None:
     """Make a file of an earlier version one of this version, in one transaction.
 
-    Then at once the header says so, too: an earlier release goes by what stands there, and must not
-    take the file for one of its own.
+    Then what stands in the log is moved into the file at once: an earlier release goes by the
+    header, and must not take the file for one of its own.
     """
-    version = connection.pragma("user_version")
-    if version == SCHEMA_VERSION:
-        return
     with connection:
-        for number in range(version, SCHEMA_VERSION):
-            connection.execute(MIGRATIONS[number])
+        # It may have become one before, and only the move failed.
+        for version in range(connection.pragma("user_version"), SCHEMA_VERSION):
+            connection.execute(MIGRATIONS[version])
         connection.pragma("user_version", SCHEMA_VERSION)
-    connection.wal_checkpoint()
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
 
 
 def _renew_log(path: Path, size_bytes: int) -> None:

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from cloudstate_core.clock import SystemClock
 from cloudstate_core.errors import CorruptState, StoreUnavailable, StoreUnusable
 from cloudstate_core.store import (
+    AmendValue,
     AppendEvents,
     Commit,
     EnqueueMessage,
@@ -26,6 +27,7 @@ from cloudstate_core.store import (
     RememberReply,
     StateStore,
 )
+from cloudstate_sqlite.checksums import checksum, key_checksum
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.store import open_store
 
@@ -51,6 +53,8 @@ async def fill(data_dir: Path, keys: tuple[EntityKey, ...] = (KEY, OTHER)) -> No
                 EnqueueMessage(f"{name} message", "somewhere", payload(f"{name} message")),
             )
             await store.commit(Commit(key, 0, writes))
+            for n in range(1, 4):
+                await store.commit(Commit(key, 0, (AmendValue(n, payload(f"{name} more {n}")),)))
 
 
 @asynccontextmanager
@@ -153,6 +157,50 @@ async def test_a_damaged_value_is_not_handed_out(tmp_path: Path, change: str) ->
         assert (await store.value(OTHER)).value is not None
 
 
+# That of the amendments of its value likewise.
+SECOND = "at = (1 << 32) | 2"
+
+# Rows that are whole in themselves.
+TOTAL = checksum(key_checksum(KEY), 2, b"t/x", b"v")
+ANOTHER_VALUE = f"revision = 2, payload = x'76', checksum = {TOTAL}"
+TOTAL_OF_NONE = checksum(key_checksum(KEY), 2)
+NO_VALUE = f"revision = 2, type_url = NULL, payload = NULL, checksum = {TOTAL_OF_NONE}"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"UPDATE amendments SET payload = x'00' WHERE {SECOND}",
+        f"UPDATE amendments SET type_url = '' WHERE {SECOND}",
+        f"UPDATE amendments SET checksum = 0 WHERE {SECOND}",
+        "DELETE FROM amendments WHERE at = (1 << 32) | 1",
+        f"DELETE FROM amendments WHERE {SECOND}",
+        # They are whole, but not where they belong.
+        "UPDATE amendments SET at = at + 1 WHERE at = (1 << 32) | 3",
+        "DELETE FROM amendments WHERE at & 15 = 1; UPDATE amendments SET at = at - 1",
+        # They belong to the value of the other entity.
+        "DELETE FROM amendments WHERE at >> 32 = 1; UPDATE amendments SET at = at - (1 << 32)",
+        # They belong to another value of this entity, or to none.
+        "DELETE FROM entity_values WHERE entity = 1",
+        f"UPDATE entity_values SET {ANOTHER_VALUE} WHERE entity = 1",
+        f"UPDATE entity_values SET {NO_VALUE} WHERE entity = 1",
+    ],
+)
+async def test_damaged_amendments_are_not_handed_out(tmp_path: Path, statement: str) -> None:
+    async with opened_after(statement, tmp_path) as store:
+        with pytest.raises(CorruptState, match=r"entity 'e': the (amendment|value|deletion)"):
+            await store.value(KEY)
+        if "WHERE entity" in statement or SECOND in statement:
+            assert len((await store.value(OTHER)).amendments) == 3
+
+
+async def test_which_amendment_is_damaged_is_said(tmp_path: Path) -> None:
+    statement = f"UPDATE amendments SET payload = x'00' WHERE {SECOND}"
+    async with opened_after(statement, tmp_path) as store:
+        with pytest.raises(CorruptState, match="the amendment to revision 3 is not what was"):
+            await store.value(KEY)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -248,5 +296,10 @@ async def look_at(store: StateStore, key: EntityKey) -> str:
         return "wrong"
     if value.value not in (None, payload(f"{name} value")):
         return "wrong"
-    is_complete = len(events) == 5 and snapshot is not None and value.value is not None
+    more = [payload(f"{name} more {n}") for n in range(1, 4)]
+    if list(value.amendments) != more[: len(value.amendments)]:
+        return "wrong"
+    if value.revision not in (0, 1 + len(value.amendments)):
+        return "wrong"
+    is_complete = len(events) == 5 and snapshot is not None and len(value.amendments) == 3
     return "unharmed" if is_complete else "missing"

@@ -9,7 +9,7 @@ from google.protobuf.any_pb2 import Any
 
 from cloudstate_core.clock import SystemClock
 from cloudstate_core.errors import SequenceConflict
-from cloudstate_core.store import AppendEvents, Commit, EntityKey, StateStore
+from cloudstate_core.store import AmendValue, AppendEvents, Commit, EntityKey, PutValue, StateStore
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.store import open_store
 from cloudstate_sqlite.testing import FailingDisk
@@ -108,3 +108,44 @@ async def test_a_refused_commit_of_a_batch_costs_no_sync_of_its_own(
         assert syncs <= 3
         for n in range(8):
             assert await store.last_sequence(key(n)) == 1
+
+
+async def test_commits_about_one_entity_that_build_on_each_other_share_a_sync(
+    tmp_path: Path, disk: FailingDisk
+) -> None:
+    async with open_store(SqliteSettings(), tmp_path, SystemClock(), vfs=disk.name) as store:
+        before = disk.counts["sync"]
+        await asyncio.gather(*(append(store, "e", sequence) for sequence in range(200)))
+        syncs = disk.counts["sync"] - before
+
+        assert await store.last_sequence(key("e")) == 200
+    assert 1 <= syncs <= 3
+
+
+async def test_amendments_of_one_value_share_a_sync(tmp_path: Path, disk: FailingDisk) -> None:
+    async with open_store(SqliteSettings(), tmp_path, SystemClock(), vfs=disk.name) as store:
+        await store.commit(Commit(key("e"), 0, (PutValue(0, Any()),)))
+        before = disk.counts["sync"]
+        amendments = (AmendValue(n, Any(value=b"x")) for n in range(1, 201))
+        await asyncio.gather(*(store.commit(Commit(key("e"), 0, (each,))) for each in amendments))
+        syncs = disk.counts["sync"] - before
+
+        assert len((await store.value(key("e"))).amendments) == 200
+    assert 1 <= syncs <= 3
+
+
+async def test_an_amendment_writes_little_however_large_the_value_is(
+    tmp_path: Path, disk: FailingDisk
+) -> None:
+    async with open_store(SqliteSettings(), tmp_path, SystemClock(), vfs=disk.name) as store:
+        large = Any(value=bytes(1024 * 1024))
+        before = disk.counts["write"]
+        await store.commit(Commit(key("e"), 0, (PutValue(0, large),)))
+        put = disk.counts["write"] - before
+        before = disk.counts["write"]
+        await store.commit(Commit(key("e"), 0, (AmendValue(1, Any(value=b"x")),)))
+        amended = disk.counts["write"] - before
+
+    # A page is two writes.
+    assert put >= 500
+    assert amended <= 10
