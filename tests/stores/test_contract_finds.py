@@ -11,9 +11,7 @@ from cloudstate_core.errors import StoreError
 from cloudstate_core.store import AmendValue, Commit, EntityKey, StoredValue
 from cloudstate_core.stores import MemoryStore
 from cloudstate_core.testing import ManualClock
-from cloudstate_core.testing.store_contract_amendments import AmendmentCases
-from cloudstate_core.testing.store_contract_order import OrderCases
-from cloudstate_core.testing.store_contract_setting import OpenStore
+from cloudstate_core.testing.store_contract import OpenStore, StateStoreContract
 
 Case = Callable[[MemoryStore], Awaitable[None]]
 
@@ -51,7 +49,7 @@ class Hoarding(MemoryStore):
         return StoredValue(stored.revision, stored.value, kept)
 
 
-class Cases(AmendmentCases, OrderCases):
+class Cases(StateStoreContract):
     __test__ = False
 
     def open_store(self) -> OpenStore:
