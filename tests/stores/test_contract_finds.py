@@ -52,6 +52,7 @@ class Hoarding(MemoryStore):
 class Cases(StateStoreContract):
     __test__ = False
 
+    @pytest.fixture
     def open_store(self) -> OpenStore:
         raise AssertionError("the cases get their store directly")
 
