@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -102,12 +103,16 @@ class Head:
 
 @dataclass(slots=True)
 class _Rows:
-    """What a transaction is to write: the columns of all rows, one after the other."""
+    """What a transaction is to write: the columns of all rows, one after the other.
+
+    Attributes:
+        values: By entity, so that of values which replace each other the last one is written.
+    """
 
     entities: list[SqlValue] = field(default_factory=list)
     events: list[SqlValue] = field(default_factory=list)
     snapshots: list[SqlValue] = field(default_factory=list)
-    values: list[SqlValue] = field(default_factory=list)
+    values: dict[int, tuple[SqlValue, ...]] = field(default_factory=dict)
     amendments: AmendmentRows = field(default_factory=AmendmentRows)
     replies: RememberedRows = field(default_factory=RememberedRows)
     received: list[SqlValue] = field(default_factory=list)
@@ -117,7 +122,7 @@ class _Rows:
         statements.INSERT_ENTITIES.run(connection, self.entities)
         statements.INSERT_EVENTS.run(connection, self.events)
         statements.PUT_SNAPSHOTS.run(connection, self.snapshots)
-        statements.PUT_VALUES.run(connection, self.values)
+        statements.PUT_VALUES.run(connection, [*chain.from_iterable(self.values.values())])
         self.amendments.write(connection)
         self.replies.write(connection)
         statements.INSERT_RECEIVED.run(connection, self.received)
@@ -389,7 +394,8 @@ class Ledger:
         if head.amendments:
             self._rows.amendments.end(head.entity)
         head.amendments = None if payload is None else 0
-        self._rows.values += (head.entity, head.revision, *_checked(head, head.revision, payload))
+        columns = _checked(head, head.revision, payload)
+        self._rows.values[head.entity] = (head.entity, head.revision, *columns)
 
     def _amend(self, head: Head, payload: Payload) -> None:
         assert head.amendments is not None
