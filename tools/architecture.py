@@ -57,6 +57,7 @@ class Source:
 
 PURE_FILES = {
     "context.py",
+    "departed.py",
     "descriptors.py",
     "discovery.py",
     "due_order.py",

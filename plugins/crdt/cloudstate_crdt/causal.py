@@ -110,6 +110,16 @@ class CausalContext:
     def replicas(self) -> set[Replica]:
         return {*self.up_to, *self.beyond}
 
+    def only(self, replicas: Iterable[Replica]) -> CausalContext:
+        """Return the dots of some replicas, which are in here; shares nothing with this one."""
+        taken = CausalContext()
+        for replica in replicas:
+            if replica in self.up_to:
+                taken.up_to[replica] = self.up_to[replica]
+            if replica in self.beyond:
+                taken.beyond[replica] = set(self.beyond[replica])
+        return taken
+
     def forget(self, replicas: Collection[Replica]) -> None:
         """Drop all dots of some replicas, as if they had never been seen."""
         for replica in replicas:

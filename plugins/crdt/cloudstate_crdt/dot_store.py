@@ -10,9 +10,10 @@ The whole tree, however deep, has one context. A value inside a map is a branch 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from cloudstate_crdt.causal import CausalContext, Dot
+from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.errors import DotReused
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice, Types
@@ -110,14 +111,33 @@ class DotStore:
             self._remove(dot)
         return delta
 
-    def adopt(self, replica: Replica, departed: Collection[str]) -> DotStore:
-        """Put a replica's leaves in place of those of departed nodes; return the delta."""
+    def adopt(self, replica: Replica, departed: Departed) -> DotStore:
+        """Put leaves of a replica in place of those of departed writers; return the delta.
+
+        What several have left in one place becomes one leaf. Its part still has in it who wrote
+        what: so it may well be adopted twice, by replicas that do not know of each other.
+        """
         delta = DotStore(self.types)
-        for dot in sorted(each for each in self.paths if each.replica.node in departed):
-            part = self.part_of(dot)
-            kept = None if part is None else part.copy()
-            delta.join(self.write(replica, self.paths[dot], kept, [dot]))
+        for path, is_part in sorted(places := self._adoptable(departed)):
+            dots = places[path, is_part]
+            part = self._joined_parts(dots) if is_part else None
+            delta.join(self.write(replica, path, part, dots))
         return delta
+
+    def _adoptable(self, departed: Departed) -> dict[tuple[Path, bool], list[Dot]]:
+        """Live dots of departed writers, by where they are and whether there is a part."""
+        places: dict[tuple[Path, bool], list[Dot]] = {}
+        for dot in self.live_dots(departed):
+            place = self.paths[dot], self.part_of(dot) is not None
+            places.setdefault(place, []).append(dot)
+        return places
+
+    def _joined_parts(self, dots: Iterable[Dot]) -> Lattice:
+        first, *others = [part for part in map(self.part_of, dots) if part is not None]
+        joined = first.copy()
+        for part in others:
+            joined.join(part)
+        return joined
 
     # --- Joining ---------------------------------------------------------------------
 
@@ -205,8 +225,32 @@ class DotStore:
         copied.context = self.context.copy()
         return copied
 
-    def prune(self, departed: Collection[str]) -> None:
-        """Forget the dots of departed nodes that have no leaf left, as `Lattice.prune` says."""
-        live = {dot.replica for dot in self.paths}
-        seen = self.context.replicas()
-        self.context.forget([r for r in seen if r.node in departed and r not in live])
+    # --- Writers that have departed --------------------------------------------------
+
+    def live_dots(self, departed: Departed) -> list[Dot]:
+        """Return the dots of departed writers that have a leaf."""
+        if not self._seen_of(departed):
+            return []
+        return [dot for dot in self.paths if dot.replica in departed]
+
+    def part_of_writers(self, departed: Departed) -> DotStore:
+        """Return a store of what is here of them: their dots, and the leaves of the live ones.
+
+        It is to be read, and shares parts with this one.
+        """
+        theirs = DotStore(self.types)
+        for dot in self.live_dots(departed):
+            theirs.insert(dot, self.paths[dot], self.part_of(dot))
+        theirs.context = self.context.only(self._seen_of(departed))
+        return theirs
+
+    def retire(self, departed: Departed) -> bool:
+        """Drop their dots and leaves as if they had never been; return whether there were any."""
+        seen = self._seen_of(departed)
+        for dot in self.live_dots(departed):
+            self._remove(dot)
+        self.context.forget(seen)
+        return bool(seen)
+
+    def _seen_of(self, departed: Departed) -> list[Replica]:
+        return [replica for replica in self.context.replicas() if replica in departed]

@@ -46,11 +46,13 @@ each changes the value and returns the change as a small value *of the same type
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import ClassVar, Protocol, Self
 
+from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.errors import WrongType
+from cloudstate_crdt.replica import Replica
 
 __all__ = ["Lattice", "Types"]
 
@@ -142,17 +144,60 @@ class Lattice(ABC):
         hashed.update(self.serialize())
         return hashed.digest()
 
-    def prune(self, departed: Collection[str]) -> None:  # noqa: B027 - many types have nothing to do
-        """Forget what is kept only in order to tell apart what departed nodes have written.
+    # --- Writers that have departed --------------------------------------------------
+    #
+    # For types that keep something for each writer, only in order to tell one's changes from
+    # another's. A type that keeps nothing of the sort leaves these as they are; one that overrides
+    # any overrides `trace_of` and `retire`, and if leaving them out would take something away from
+    # users, `must_adopt` and `adopt`. `LatticeLaws` examines what is said here.
 
-        The value stays what it is for its users. This is no join: replicas must do it at the same
-        point of what they have seen. It is sound if every replica that stays holds the same of
-        the departed nodes' writing, prunes, and refuses whatever was sent by a replica that had
-        not pruned. Types that keep nothing of the sort are left as they are.
+    def trace_of(self, departed: Departed) -> bytes:
+        """Return what is here of some departed writers, as bytes to compare with other replicas'.
+
+        Replicas with equal traces have seen the same of their writing; then, and when there is
+        nothing to adopt, they can forget it (`retire`). So a trace has in it whatever joining
+        another replica's share of their writing could still change, and whatever `retire` adds to.
+        What others write changes it only where that undoes something of theirs.
+
+        Empty if `retire` would find nothing to forget, and only then.
+        """
+        return b""
+
+    def must_adopt(self, departed: Departed) -> bool:
+        """Return whether users see something here that goes when the departed are forgotten."""
+        return False
+
+    def adopt(self, replica: Replica, departed: Departed) -> Self:
+        """Let a replica take over what users see of departed writers, and return the delta.
+
+        The value stays what it is for its users. It is a change like others, so it converges at
+        any time, also if two replicas do it at once; but of what one of them has not seen, what
+        departed writers have added to something that is taken over is lost, and a removal of it is
+        lost too. So it is done where traces are equal. Afterwards `must_adopt` says no.
+
+        The delta adds nothing if there is nothing to take over.
+        """
+        return self.copy()
+
+    def retire(self, departed: Departed, *, fold: bool) -> bool:
+        """Forget what is here of departed writers; return whether there was anything.
+
+        This is no join. With `fold` the value stays what it is for its users, unless there was
+        something to adopt, and replicas whose traces were equal can do it at different moments:
+        what they have afterwards, and what they join of each other from then on, is what they would
+        have had without. A replica that has not done it must not be joined with one that has; what
+        it sent is joined after a `retire` of its own, without `fold`.
+
+        Without `fold` what is here of them goes, whatever users see of it: what is to stay comes
+        from a replica that has folded.
+
+        Doing it again changes nothing.
 
         Args:
-            departed: Names of nodes that will not write again in any of their present epochs.
+            departed: Who.
+            fold: Whether to keep, in one for all of them, what they have added.
         """
+        return False
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -104,3 +104,23 @@ class Laws(LatticeLaws[Lattice]):
 
     def bottom(self) -> Lattice:
         return self.type_.bottom(self.types)
+
+    def look(self, state: Lattice) -> object:
+        return look(state)
+
+
+def look(state: Lattice) -> object:
+    """What a user sees of a value, not who wrote it; of a vote, what those say that stay."""
+    match state:
+        case ORMap():
+            return {key.SerializeToString(): look(state.get(key)) for key in state}
+        case ORSet() | GSet():
+            return {element.SerializeToString() for element in state}
+        case Vote():
+            return [state.voice_of(node) for node in "bc"]
+        case GCounter() | PNCounter() | LWWRegister():
+            return getattr(state.value, "value", state.value)
+        case Flag():
+            return state.enabled
+        case _:
+            return state.serialize()

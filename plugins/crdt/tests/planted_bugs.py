@@ -22,24 +22,31 @@ from cloudstate_crdt import (
     Vote,
     dotted_wire,
 )
+from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.dot_store import DotStore
 from cloudstate_crdt.lattices_pb2 import Count, GCounterState
+from cloudstate_crdt.testing.departures import DepartureLaws
 from cloudstate_crdt.types import lwwregister
 from cloudstate_crdt.types import orset as orset_module
+from cloudstate_crdt.types.gcounter import RETIRED
 from cloudstate_crdt.wire import writer_of
+
+#: The laws for nodes that have departed.
+DEPARTURES = tuple(name for name in vars(DepartureLaws) if name.startswith("test_"))
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug, how to plant it, and where it should show."""
+    """A bug, how to plant it, and where it should show: histories, laws if not in any."""
 
     name: str
     plant: Plant
     type_: type[Lattice]
     mutations: Callable
     scopes: tuple[Scope, ...] = ()
+    laws: tuple[str, ...] = ()
 
 
 def replaced(owner: object, name: str, make: Callable[[Callable], Callable]) -> Plant:
@@ -189,6 +196,56 @@ def _adds_beside(_):
     return add
 
 
+def _folds_into_nothing(right):
+    return lambda self, departed, *, fold: right(self, departed, fold=False)
+
+
+def _folds_what_is_late(right):
+    return lambda self, departed, *, fold: right(self, departed, fold=True)
+
+
+def _folds_to_as_many_as_there_are(_):
+    def retire(self: GCounter, departed: Departed, *, fold: bool) -> bool:
+        gone = [replica for replica in self.counts if replica in departed]
+        for replica in gone:
+            del self.counts[replica]
+        if gone and fold:
+            self.counts[RETIRED] = len(gone)
+        return bool(gone)
+
+    return retire
+
+
+def _has_a_trace_of_names(_):
+    return lambda self, departed: GCounter(
+        dict.fromkeys((each for each in self.counts if each in departed), 1)
+    )
+
+
+def _has_no_trace_of_leaves(right):
+    def part_of_writers(self: DotStore, departed: Departed) -> DotStore:
+        theirs = right(self, departed)
+        bare = DotStore(self.types)
+        bare.context = theirs.context
+        return bare
+
+    return part_of_writers
+
+
+def _keeps_leaves_of_the_departed(_):
+    def retire(self: DotStore, departed: Departed) -> bool:
+        live = {dot.replica for dot in self.paths}
+        seen = [each for each in self.context.replicas() if each in departed and each not in live]
+        self.context.forget(seen)
+        return bool(seen)
+
+    return retire
+
+
+def _takes_over_the_first(right):
+    return lambda self, dots: right(self, list(dots)[:1])
+
+
 def _with_one_part(plant: Plant) -> Plant:
     """Let later changes go into the part that is there, which a short history else never does."""
 
@@ -304,6 +361,55 @@ BUGS = (
         ORMap,
         _maps,
         (MAP, DEEP_MAP),
+    ),
+    Bug(
+        "a counter forgets what the departed have counted",
+        replaced(GCounter, "retire", _folds_into_nothing),
+        GCounter,
+        kinds.gcounter,
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "a counter counts late what it has forgotten",
+        replaced(GCounter, "retire", _folds_what_is_late),
+        GCounter,
+        kinds.gcounter,
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "a counter keeps of the departed how many there were",
+        replaced(GCounter, "retire", _folds_to_as_many_as_there_are),
+        PNCounter,
+        kinds.pncounter,
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "a trace says who counted and not how far",
+        replaced(GCounter, "part_of", _has_a_trace_of_names),
+        GCounter,
+        kinds.gcounter,
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "a trace says what was seen and not what is left of it",
+        _with_one_part(replaced(DotStore, "part_of_writers", _has_no_trace_of_leaves)),
+        ORMap,
+        lambda: kinds.ormap({GCounter: kinds.gcounter()}),
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "leaves of the departed are not forgotten",
+        replaced(DotStore, "retire", _keeps_leaves_of_the_departed),
+        ORSet,
+        kinds.orset,
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "what is taken over of several in one place is that of one",
+        replaced(DotStore, "_joined_parts", _takes_over_the_first),
+        ORMap,
+        lambda: kinds.ormap({GCounter: kinds.gcounter()}),
+        laws=DEPARTURES,
     ),
     Bug(
         "gaps are not written",

@@ -133,13 +133,3 @@ def test_a_returned_node_votes_anew_and_its_old_voice_is_refused() -> None:
     assert not vote.voice_of("a")
     with pytest.raises(StaleReplica, match="epoch 2 or later, found 1"):
         vote.vote(A, is_for=True)
-
-
-def test_a_vote_of_a_departed_node_can_be_forgotten() -> None:
-    vote = Vote()
-    vote.vote(A, is_for=True)
-    vote.vote(B, is_for=True)
-
-    vote.prune({"a"})
-
-    assert vote.voices == {"b": (1, 1)}

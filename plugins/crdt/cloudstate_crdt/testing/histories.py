@@ -75,6 +75,7 @@ class History(Generic[LatticeT]):
         replicas: The states in the end, by position of the node.
         deltas: All deltas, in the order in which they came to be.
         moments: The state of whichever replica something happened to, after each step.
+        writers: Who made each delta.
         changes: For each change the state before it, its delta, and the state after it.
         last_moments: The state of each replica, by position, after the last that happened to it.
         handed_out: Each delta itself, not a copy, with the bytes it had when it came to be.
@@ -85,6 +86,7 @@ class History(Generic[LatticeT]):
         self._epochs = [1] * len(NODES)
         self.replicas = [bottom.copy() for _ in NODES]
         self.deltas: list[LatticeT] = []
+        self.writers: list[Replica] = []
         self.moments: list[LatticeT] = []
         self.changes: list[tuple[LatticeT, LatticeT, LatticeT]] = []
         self.last_moments: dict[int, LatticeT] = {}
@@ -99,7 +101,9 @@ class History(Generic[LatticeT]):
         match step.happening:
             case Happening.CHANGE:
                 before = state.copy()
-                delta = step.mutation(state, Replica(NODES[step.node], self._epochs[step.node]))
+                writer = Replica(NODES[step.node], self._epochs[step.node])
+                delta = step.mutation(state, writer)
+                self.writers.append(writer)
                 self.handed_out.append((delta, delta.serialize()))
                 self.deltas.append(delta.copy())
                 self.changes.append((before, delta.copy(), state.copy()))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import reduce
 from itertools import pairwise
 from random import Random
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cloudstate_crdt.errors import StateRefused
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.registry import Registry, standard_types
+from cloudstate_crdt.testing.departures import DepartureLaws, joined
 from cloudstate_crdt.testing.histories import History, Mutation, steps
 
 __all__ = ["LatticeLaws"]
@@ -22,7 +23,7 @@ __all__ = ["LatticeLaws"]
 LatticeT = TypeVar("LatticeT", bound=Lattice)
 
 
-class LatticeLaws(ABC, Generic[LatticeT]):
+class LatticeLaws(DepartureLaws[LatticeT]):
     """The laws of a lattice, examined with histories that Hypothesis thinks of.
 
         class TestMaxLevel(LatticeLaws[MaxLevel]):
@@ -43,10 +44,6 @@ class LatticeLaws(ABC, Generic[LatticeT]):
     types: ClassVar[Registry] = standard_types()
     examples: ClassVar[int] = 100
     phases: ClassVar[tuple[Phase, ...]] = tuple(Phase)
-
-    @abstractmethod
-    def bottom(self) -> LatticeT:
-        """Return the value that nobody has changed yet."""
 
     @abstractmethod
     def mutations(self) -> st.SearchStrategy[Mutation[LatticeT]]:
@@ -236,13 +233,6 @@ class LatticeLaws(ABC, Generic[LatticeT]):
             law(History(self.bottom(), taken), chance)  # type: ignore[arg-type]
 
         examine()
-
-
-def joined(state: LatticeT, other: LatticeT) -> LatticeT:
-    """Return the join of two values, which are left as they are."""
-    result = state.copy()
-    result.join(other)
-    return result
 
 
 def damaged(data: bytes, chance: Random) -> bytes:

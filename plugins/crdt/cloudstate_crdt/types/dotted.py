@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
 from typing import Self
 
+from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.dot_store import Branch, DotStore, Path
 from cloudstate_crdt.dotted_wire import MAX_DEPTH, read_store, write_store
 from cloudstate_crdt.errors import MalformedState, NestedTooDeep
@@ -75,24 +75,26 @@ class DottedLattice(Lattice):
         self._expect_whole()
         return type(self)(self._store.copy())
 
-    def adopt(self, replica: Replica, departed: Collection[str]) -> Self:
-        """Let a replica take over what departed nodes have written, and return the delta.
-
-        The value stays what it is. Afterwards, and when every replica has the delta, `prune` can
-        forget the departed nodes wholly. It is a change like others, so it converges at any time;
-        but a removal that neither this replica nor the change has seen would lose to it. So it is
-        done when everything that was sent before the departure has arrived.
-        """
-        self._expect_whole()
-        return self._delta(self._store.adopt(replica, departed))
-
     def is_bottom(self) -> bool:
         context = self._store.context
         return not (context.up_to or context.beyond)
 
-    def prune(self, departed: Collection[str]) -> None:
+    def trace_of(self, departed: Departed) -> bytes:
         self._expect_whole()
-        self._store.prune(departed)
+        return to_bytes(write_store(self._store.part_of_writers(departed)))
+
+    def must_adopt(self, departed: Departed) -> bool:
+        self._expect_whole()
+        return bool(self._store.live_dots(departed))
+
+    def adopt(self, replica: Replica, departed: Departed) -> Self:
+        self._expect_whole()
+        return self._delta(self._store.adopt(replica, departed))
+
+    def retire(self, departed: Departed, *, fold: bool) -> bool:
+        # Nothing is folded: once their leaves are adopted, nothing that users see is theirs.
+        self._expect_whole()
+        return self._store.retire(departed)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
+from cloudstate_crdt.departed import Departed
+from cloudstate_crdt.errors import MalformedState
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.lattices_pb2 import GCounterState
 from cloudstate_crdt.replica import Replica
 from cloudstate_crdt.wire import counts_from, counts_to, expect_canonical, message_from, to_bytes
 
-__all__ = ["MAX_COUNT", "RETIRED", "GCounter"]
+__all__ = ["MAX_COUNT", "RETIRED", "GCounter", "counter_from"]
 
 #: What one replica can count to. The protocol takes an increment from 2^63 on for a negative one.
 MAX_COUNT = 2**63 - 1
 
-#: Stands for all nodes that have departed. No node has an empty name.
+#: Stands for all writers that were forgotten; no node has an empty name. What does not fit into its
+#: count is counted by its next strand, which begins when the one before is full: so the greater of
+#: two counts, strand by strand, is the greater total.
 RETIRED = Replica("", 0)
 
 
@@ -58,7 +60,7 @@ class GCounter(Lattice):
 
     @classmethod
     def parse(cls, data: bytes, types: Types) -> GCounter:
-        counter = cls(counts_from(message_from(GCounterState, data).counts))
+        counter = counter_from(message_from(GCounterState, data))
         expect_canonical(counter, data)
         return counter
 
@@ -83,13 +85,50 @@ class GCounter(Lattice):
     def is_bottom(self) -> bool:
         return not self.counts
 
-    def prune(self, departed: Collection[str]) -> None:
-        gone = [replica for replica in self.counts if replica.node in departed]
-        retired = sum(self.counts.pop(replica) for replica in gone)
-        if retired:
-            self.counts[RETIRED] = self.counts.get(RETIRED, 0) + retired
+    def part_of(self, departed: Departed) -> GCounter:
+        """Return what `trace_of` is made of: their counts, and what theirs would be added to."""
+        counts = {replica: count for replica, count in self.counts.items() if replica in departed}
+        if counts:
+            counts |= {each: n for each, n in self.counts.items() if each.node == RETIRED.node}
+        return GCounter(counts)
+
+    def trace_of(self, departed: Departed) -> bytes:
+        return self.part_of(departed).serialize()
+
+    def retire(self, departed: Departed, *, fold: bool) -> bool:
+        gone = [replica for replica in self.counts if replica in departed]
+        total = sum(self.counts.pop(replica) for replica in gone)
+        if fold:
+            self._add_to_retired(total)
+        return bool(gone)
+
+    def _add_to_retired(self, count: int) -> None:
+        strand = RETIRED
+        while count:
+            there = self.counts.get(strand, 0)
+            taken = min(count, MAX_COUNT - there)
+            if taken:
+                self.counts[strand] = there + taken
+            count -= taken
+            strand = strand._replace(strand=strand.strand + 1)
 
     def __eq__(self, other: object) -> bool:
         return self.counts == other.counts if isinstance(other, GCounter) else NotImplemented
 
     __hash__ = None
+
+
+def counter_from(message: GCounterState) -> GCounter:
+    """Return the counter that was written so; that there is no other way to is not checked.
+
+    Raises:
+        MalformedState: No replica writes such counts.
+    """
+    counts = counts_from(message.counts)
+    retired = sorted(each for each in counts if each.node == RETIRED.node)
+    # Damaged strands would be added to as if they were whole.
+    for position, each in enumerate(retired):
+        fits = counts[each] <= MAX_COUNT if each == retired[-1] else counts[each] == MAX_COUNT
+        if each != RETIRED._replace(strand=position) or not fits:
+            raise MalformedState("expected what was forgotten in full counts but the last")
+    return GCounter(counts)

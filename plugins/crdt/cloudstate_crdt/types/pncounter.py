@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
+from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.lattices_pb2 import GCounterState, PNCounterState
 from cloudstate_crdt.replica import Replica
-from cloudstate_crdt.types.gcounter import GCounter
-from cloudstate_crdt.wire import counts_from, counts_to, expect_canonical, message_from, to_bytes
+from cloudstate_crdt.types.gcounter import GCounter, counter_from
+from cloudstate_crdt.wire import counts_to, expect_canonical, message_from, to_bytes
 
 __all__ = ["PNCounter"]
 
@@ -47,10 +46,7 @@ class PNCounter(Lattice):
     @classmethod
     def parse(cls, data: bytes, types: Types) -> PNCounter:
         message = message_from(PNCounterState, data)
-        counter = cls(
-            GCounter(counts_from(message.increments.counts)),
-            GCounter(counts_from(message.decrements.counts)),
-        )
+        counter = cls(counter_from(message.increments), counter_from(message.decrements))
         expect_canonical(counter, data)
         return counter
 
@@ -79,9 +75,14 @@ class PNCounter(Lattice):
     def is_bottom(self) -> bool:
         return self.increments.is_bottom() and self.decrements.is_bottom()
 
-    def prune(self, departed: Collection[str]) -> None:
-        self.increments.prune(departed)
-        self.decrements.prune(departed)
+    def trace_of(self, departed: Departed) -> bytes:
+        parts = (each.part_of(departed) for each in (self.increments, self.decrements))
+        return PNCounter(*parts).serialize()
+
+    def retire(self, departed: Departed, *, fold: bool) -> bool:
+        counters = (self.increments, self.decrements)
+        changed = [each.retire(departed, fold=fold) for each in counters]
+        return any(changed)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PNCounter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.errors import StaleReplica
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.lattices_pb2 import Voice, VoteState
@@ -100,11 +101,20 @@ class Vote(Lattice):
     def is_bottom(self) -> bool:
         return not self.voices
 
-    def prune(self, departed: Collection[str]) -> None:
-        # Sound at any time and at each replica alone: who is no member is not counted, and a voice
-        # that arrives late is only kept once more.
-        for node in departed:
-            self.voices.pop(node, None)
+    def trace_of(self, departed: Departed) -> bytes:
+        return Vote({node: self.voices[node] for node in self._of(departed)}).serialize()
+
+    def retire(self, departed: Departed, *, fold: bool) -> bool:
+        # What they voted does not stay: who is no member is not counted, and one who has come back
+        # since votes anew.
+        gone = self._of(departed)
+        for node in gone:
+            del self.voices[node]
+        return bool(gone)
+
+    def _of(self, departed: Departed) -> list[str]:
+        voices = self.voices.items()
+        return [node for node, (epoch, _) in voices if Replica(node, epoch) in departed]
 
     def __eq__(self, other: object) -> bool:
         return self.voices == other.voices if isinstance(other, Vote) else NotImplemented
