@@ -52,6 +52,7 @@ __all__ = [
     "Engine",
     "EntityKind",
     "EntityLimits",
+    "HomeOfEntities",
     "RuntimeHost",
     "VersionedEngine",
     "version_of",
@@ -132,6 +133,18 @@ class EntityLimits:
     max_waiting_commands: int
     max_active_entities: int
     passes_metadata: bool
+
+
+class HomeOfEntities(CommandHandler, Protocol):
+    """What a kind without `RuntimeHost.region` keeps its entities in, and lets tests look into."""
+
+    async def bring_into_memory(self, entity_id: str) -> None:
+        """Return when the user function has an entity's state, as the next command would find it.
+
+        Raises:
+            CloudstateError: It cannot be read now, or nobody serves it.
+        """
+        ...
 
 
 class RuntimeHost(Protocol):

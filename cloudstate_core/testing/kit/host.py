@@ -23,7 +23,7 @@ from cloudstate_core.handler import CommandHandler, Outcome, Request
 from cloudstate_core.host.local_link import LocalLink, LocalStream
 from cloudstate_core.host.user_function import UserFunction
 from cloudstate_core.instrument import Instrument
-from cloudstate_core.kind import Engine, EntityLimits
+from cloudstate_core.kind import Engine, EntityLimits, HomeOfEntities
 from cloudstate_core.links import Conversation, FunctionLink, NamedConversation, Rpc
 from cloudstate_core.store import (
     KEEP_REPLIES,
@@ -126,7 +126,7 @@ class KitHost:
         self.relay_timeout_s = _RELAY_TIMEOUT_S
         self.reported = reported
         self.regions: dict[str, KitRegion] = {}
-        self._stateless: set[str] = set()
+        self._stateless: dict[str, CommandHandler] = {}
         self._passivation_timeout_s = passivation_timeout_s
         self._destinations = destinations
         self._outbox = outbox
@@ -166,7 +166,7 @@ class KitHost:
     def stateless(
         self, entity: DeployedEntity, handler: CommandHandler
     ) -> AbstractAsyncContextManager[CommandHandler]:
-        self._stateless.add(entity.service_name)
+        self._stateless[entity.service_name] = handler
         return nullcontext(handler)
 
     def holds(self, service: str) -> bool:
@@ -175,6 +175,19 @@ class KitHost:
             return True
         # What is called stateless may be so to the runtime alone.
         return service in self._stateless and not self.watched.has_named(service)
+
+    async def conversation(self, service: str, entity_id: str) -> NamedConversation | None:
+        """Return the user function's end of an entity whose kind has a home of its own for it.
+
+        It is brought into memory if it is not there. None if it is deleted, and where there is no
+        such home, or one that does not let anybody look into it.
+        """
+        found = self.watched.conversation(service, entity_id)
+        home = self._stateless.get(service)
+        if found is None and home is not None and hasattr(home, "bring_into_memory"):
+            await cast("HomeOfEntities", home).bring_into_memory(entity_id)
+            found = self.watched.conversation(service, entity_id)
+        return found
 
     async def commit(
         self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome

@@ -179,12 +179,10 @@ class KitRuntime:
 
     async def _state_elsewhere(self, service: str, entity_id: str) -> ShownState:
         """Return the state of an entity whose kind has a home of its own for it."""
-        conversation = self.host.watched.conversation(service, entity_id)
-        if conversation is not None:
-            return self._states.show(lambda: conversation.state)
-        if (await self.host.store.value(self._key(service, entity_id))).revision:
-            return ShownState(partial(_refuse_absent, service, entity_id))
-        return ShownState(lambda: None)
+        conversation = await self.host.conversation(service, entity_id)
+        if conversation is None:
+            return ShownState(lambda: None)
+        return self._states.show(lambda: conversation.state)
 
     async def events(self, service: str, entity_id: str, *, after: int = 0) -> list[Any]:
         """Return the events that an entity has stored, later ones than `after`."""
@@ -248,10 +246,3 @@ class KitRuntime:
 
 def _refuse_state(kind: str) -> NoReturn:
     raise KitError(f"kind {kind!r} shows no state: look at it with a command that tells it")
-
-
-def _refuse_absent(service: str, entity_id: str) -> NoReturn:
-    raise KitError(
-        f"entity {entity_id!r} of {service} is not in memory, and its kind shows no other state: "
-        "let it carry out a command first"
-    )

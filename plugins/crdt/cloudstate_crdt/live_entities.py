@@ -227,6 +227,14 @@ class LiveEntities:
             live.engine.begin(call)
         return live
 
+    async def bring_into_memory(self, entity_id: str) -> None:
+        """Return when the user function has an entity's state; see `HomeOfEntities`."""
+        live = self._live.get(entity_id) or self._activate(entity_id)
+        await live.opened()
+        while not (live.engine.is_over or live.engine.is_idle()):
+            self._something_ended.clear()
+            await self._something_ended.wait()
+
     def _check_room(self, live: _Live, call: Call) -> None:
         if live.waiting >= self._limits.max_waiting_commands:
             raise LimitExceeded(

@@ -10,7 +10,7 @@ import pytest
 from likes.entity import entity
 from likes.likes_pb2 import Article, Mark, Total
 
-from cloudstate_core.testing import AsyncEntityKit, EntityKit, KitError
+from cloudstate_core.testing import AsyncEntityKit, EntityKit
 
 
 def mark(reader: str) -> Mark:
@@ -43,8 +43,7 @@ def test_what_was_liked_is_there_after_a_crash() -> None:
     assert kit.state("a") == {"joe"}
     kit.crash()
 
-    with pytest.raises(KitError, match="let it carry out a command first"):
-        kit.state("a")
+    assert kit.state("a") == {"joe"}
     assert kit.handle("Unlike", mark("ann")).reply == Total(likes=1)
     assert kit.state("a") == {"joe"}
 
@@ -56,7 +55,7 @@ def test_what_was_told_of_a_state_stays_what_it_was() -> None:
 
     assert first.entity_id == "a"
     assert first.state == {"ann"}
-    assert kit.state("b") is None
+    assert kit.state("b") == set()
 
 
 async def test_whoever_watches_is_told_of_every_change() -> None:
