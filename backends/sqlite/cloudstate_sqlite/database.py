@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -77,12 +76,16 @@ class Database:
 
     def connect_writer(self) -> apsw.Connection:
         """Open the only connection that writes. A file of an older version becomes one of this."""
-        _renew_log(
-            self.path.with_name(self.path.name + "-wal"),
-            self._settings.checkpoint_after_pages * _PAGE_IN_LOG_BYTES,
-        )
         connection = self._connect()
         try:
+            # So that nobody else writes to the log meanwhile.
+            connection.execute("BEGIN IMMEDIATE")
+            _renew_log(
+                self.path.with_name(self.path.name + "-wal"),
+                self._settings.checkpoint_after_pages * _PAGE_IN_LOG_BYTES,
+                self._vfs,
+            )
+            connection.execute("COMMIT")
             connection.pragma("synchronous", self._settings.synchronous)
             connection.pragma("fullfsync", True)
             connection.pragma("checkpoint_fullfsync", True)
@@ -196,28 +199,27 @@ def _migrate(connection: apsw.Connection) -> None:
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
 
 
-def _renew_log(path: Path, size_bytes: int) -> None:
-    """Write the write-ahead log anew, with what is in it, and at least of a given size.
+def _renew_log(path: Path, size_bytes: int, vfs: str | None) -> None:
+    """Write the write-ahead log again, with what is in it, and at least of a given size.
 
     An interrupted process may have left something in it, and it may be that a sync of it failed:
-    the log then reads well, but from memory, and no later sync would write it again. A copy is
-    written as a whole.
+    the log then reads well, but from memory, and no later sync would write it unless it is written
+    again. It stays the same file: another program may have it open, and must not go on with a log
+    that is no longer the one in use.
 
     A sync takes half as long if the file did not grow, so it is made as large as it becomes.
     SQLite takes bytes that are zero for the end of the log.
     """
-    copy = path.with_name(path.name + ".new")
-    target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE)
-    with os.fdopen(target, "wb") as file:
-        if path.exists():
-            with path.open("rb") as log:
-                # Not by a system call that might let both files share what is on disk.
-                shutil.copyfileobj(log, file)
-        while file.tell() < size_bytes:
-            file.write(_ZEROS)
-        file.flush()
-        os.fsync(target)
-    copy.rename(path)
+    log = apsw.VFSFile(vfs or "", str(path), [apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE, 0])
+    try:
+        end = log.xFileSize()
+        for offset in range(0, end, len(_ZEROS)):
+            log.xWrite(log.xRead(min(len(_ZEROS), end - offset), offset), offset)
+        for offset in range(end, size_bytes, len(_ZEROS)):
+            log.xWrite(_ZEROS, offset)
+        log.xSync(apsw.SQLITE_SYNC_FULL)
+    finally:
+        log.xClose()
     _sync(path.parent)
 
 

@@ -32,6 +32,9 @@ from cloudstate_sqlite.testing import FailingDisk, PowerCutDisk
 
 ONE, TWO = EntityKey("things", "one"), EntityKey("things", "two")
 FILE = "cloudstate.db"
+
+# A short log: all of it is written when a store is opened.
+SETTINGS = SqliteSettings(checkpoint_after_pages=25, busy_timeout_s=0)
 WRITTEN = {3: Path(__file__).with_name("version_3.sql")}
 
 
@@ -51,7 +54,7 @@ def old_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def opened(data_dir: Path, vfs: str | None = None) -> AbstractAsyncContextManager[SqliteStore]:
-    return open_store(SqliteSettings(), data_dir, ManualClock(unix_time_s=1000.0), vfs=vfs)
+    return open_store(SETTINGS, data_dir, ManualClock(unix_time_s=1000.0), vfs=vfs)
 
 
 def version_in(data_dir: Path) -> int:
@@ -179,3 +182,17 @@ async def losses_by_power_cuts(old_dir: Path, memory_dir: Path) -> int:
         cuts += 1
     assert cuts >= 50
     return losses
+
+
+async def test_a_reader_in_the_way_is_no_reason_to_leave_the_old_version_in_the_header(
+    old_dir: Path,
+) -> None:
+    with closing(apsw.Connection(str(old_dir / FILE))) as other, other:
+        assert other.execute("SELECT count(*) FROM events").get == 4
+        with pytest.raises(StoreUnusable, match="locked"):
+            async with opened(old_dir):
+                pass
+
+    async with opened(old_dir) as store:
+        assert version_in(old_dir) == SCHEMA_VERSION
+        await check_contents(store)

@@ -104,18 +104,39 @@ async def test_another_process_keeps_us_out_until_it_is_gone(tmp_path: Path) -> 
         await store.check()
 
 
+def run_and_kill_a_writer(data_dir: Path, lines: int, answered: dict[str, int]) -> None:
+    """Let a process write, and note what it was answered before it is killed."""
+    writer = start_writer(data_dir)
+    assert writer.stdout is not None
+    seen = [writer.stdout.readline() for _ in range(lines)]
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate()
+    for line in [*seen, *rest.splitlines(keepends=True)]:
+        if line.endswith("\n"):
+            name, sequence = line.split()
+            answered[name] = int(sequence)
+
+
+async def test_a_program_that_has_the_file_open_all_the_time_does_no_harm(tmp_path: Path) -> None:
+    answered: dict[str, int] = {}
+    run_and_kill_a_writer(tmp_path, 300, answered)
+    with closing(apsw.Connection(str(tmp_path / "cloudstate.db"))) as other:
+        assert other.execute("SELECT count(*) FROM events").get > 0
+        # Less than before, so that much of the log is what the first one left.
+        run_and_kill_a_writer(tmp_path, 10, answered)
+
+    async with open_store(SqliteSettings(), tmp_path, SystemClock()) as store:
+        for name, sequence in answered.items():
+            events = await store.events(EntityKey("things", name), after=0, limit=100_000)
+            assert len(events) >= sequence
+    with closing(apsw.Connection(str(tmp_path / "cloudstate.db"))) as connection:
+        assert connection.pragma("integrity_check") == "ok"
+
+
 async def test_what_was_answered_is_there_after_the_process_was_killed(tmp_path: Path) -> None:
     answered: dict[str, int] = {}
     for lines in (1, 40, 150, 400, 777):
-        writer = start_writer(tmp_path)
-        assert writer.stdout is not None
-        seen = [writer.stdout.readline() for _ in range(lines)]
-        writer.send_signal(signal.SIGKILL)
-        rest, _ = writer.communicate()
-        for line in [*seen, *rest.splitlines(keepends=True)]:
-            if line.endswith("\n"):
-                name, sequence = line.split()
-                answered[name] = int(sequence)
+        run_and_kill_a_writer(tmp_path, lines, answered)
 
         async with open_store(SqliteSettings(), tmp_path, SystemClock()) as store:
             for name, sequence in answered.items():

@@ -276,9 +276,9 @@ async def test_the_loss_is_found_if_the_log_is_not_written_anew_after_a_failed_s
 ) -> None:
     renew = database._renew_log
 
-    def renew_once(path: Path, size_bytes: int) -> None:
-        if not path.exists():
-            renew(path, size_bytes)
+    def renew_once(path: Path, size_bytes: int, vfs: str | None) -> None:
+        if path.stat().st_size == 0:
+            renew(path, size_bytes, vfs)
 
     monkeypatch.setattr(database, "_renew_log", renew_once)
 
