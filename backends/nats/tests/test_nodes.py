@@ -99,6 +99,12 @@ def test_nodes_find_each_other_and_one_that_is_expelled_stops(
     assert "secret" not in err
 
     assert asked("expel", "a", f"--data={tmp_path / 'a'}").returncode == 1
+    assert asked("forget", "nobody", f"--data={tmp_path / 'a'}").returncode == 1
+    told = asked("forget", "b", f"--data={tmp_path / 'a'}")
+    assert re.search(r"^a +\d+ +here\nb +(\d+) +expelled +\1$", told.stdout, re.MULTILINE), told
+    assert "member" not in told.stderr
+    told = asked("forget", "a", f"--data={tmp_path / 'a'}")
+    assert "node 'a' is a member: what it wrote in earlier lives is given up" in told.stderr
     assert a.poll() is None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nodes"]
 
-_HEADINGS = ("NODE", "EPOCH", "STATE")
+_HEADINGS = ("NODE", "EPOCH", "STATE", "FORGOTTEN")
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -37,7 +37,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("nodes")
 def nodes() -> None:
-    """List the nodes of a cluster, or take one out of it.
+    """List the nodes of a cluster, or take one out of it and give up what it has written.
 
     Asks the node that runs on a data directory on this machine.
     """
@@ -53,15 +53,39 @@ def list_(setup: Setup, *, data: str | None, as_json: bool) -> None:
 
 @nodes.command("expel")
 @click.argument("name")
+@click.option("--forget", is_flag=True, help="Give up what it has written, as `forget` does.")
 @_options
 @click.pass_obj
-def expel(setup: Setup, *, name: str, data: str | None, as_json: bool) -> None:
+def expel(setup: Setup, *, name: str, forget: bool, data: str | None, as_json: bool) -> None:
     """Take a node that will not come back out of the cluster.
 
     Majorities are then counted without it. If it runs after all, it stops serving as soon as it
     learns of this; started again, it joins as a new node.
     """
-    _show(_asked(setup, data, {"ask": "nodes.expel", "name": name}), as_json=as_json)
+    question = {"ask": "nodes.expel", "name": name, "forget": forget}
+    _show(_asked(setup, data, question), as_json=as_json)
+
+
+@nodes.command("forget")
+@click.argument("name")
+@_options
+@click.pass_obj
+def forget(setup: Setup, *, name: str, data: str | None, as_json: bool) -> None:
+    """Give up what a node has written in its lives that are over.
+
+    That is everything of a node that was expelled, and of a member what it wrote before it came
+    back without its store. Values stay what they are, as far as the other nodes have them; what is
+    kept only in order to tell its writing from others' is forgotten when all nodes have the same
+    of it.
+    """
+    entries = _asked(setup, data, {"ask": "nodes.forget", "name": name})
+    if any(each["name"] == name and each["state"] != "expelled" for each in entries):
+        click.echo(
+            f"node {name!r} is a member: what it wrote in earlier lives is given up, and not what "
+            "it writes in its present one",
+            err=True,
+        )
+    _show(entries, as_json=as_json)
 
 
 def _asked(setup: Setup, data: str | None, question: dict[str, object]) -> Sequence[NodeEntry]:
@@ -83,8 +107,13 @@ def _show(entries: Sequence[NodeEntry], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(entries, indent=2))
         return
-    rows = [_HEADINGS, *((each["name"], str(each["epoch"]), each["state"]) for each in entries)]
+    rows = [_HEADINGS, *map(_row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def _row(entry: NodeEntry) -> tuple[str, ...]:
+    forgotten = entry["forgotten"]
+    return entry["name"], str(entry["epoch"]), entry["state"], str(forgotten) if forgotten else ""

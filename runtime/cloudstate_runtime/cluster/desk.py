@@ -18,11 +18,13 @@ class NodeEntry(TypedDict):
         name: The node.
         epoch: Of its latest life that has joined.
         state: "here" for the node that was asked, "reachable", "unreachable", or "expelled".
+        forgotten: Of its latest life whose data was given up, and with it all before; 0 for none.
     """
 
     name: str
     epoch: int
     state: str
+    forgotten: int
 
 
 def node_commands(
@@ -34,26 +36,41 @@ def node_commands(
         return entries_of(cluster)
 
     async def expel(question: Mapping[str, object]) -> object:
-        name = question.get("name")
-        if not isinstance(name, str):
-            raise CloudstateError(f"expected the name of a node, found {type(name).__name__}")
+        name = _name_in(question)
         await cluster.expel(name)
+        if question.get("forget") is True:
+            await cluster.forget(name)
         return entries_of(cluster)
 
-    return {"nodes.list": entries, "nodes.expel": expel}
+    async def forget(question: Mapping[str, object]) -> object:
+        await cluster.forget(_name_in(question))
+        return entries_of(cluster)
+
+    return {"nodes.list": entries, "nodes.expel": expel, "nodes.forget": forget}
+
+
+def _name_in(question: Mapping[str, object]) -> str:
+    name = question.get("name")
+    if not isinstance(name, str):
+        raise CloudstateError(f"expected the name of a node, found {type(name).__name__}")
+    return name
 
 
 def entries_of(cluster: ClusterMembers) -> list[NodeEntry]:
     """Return all nodes that are known, by name."""
     members, here = cluster.members, cluster.node.name
+    states = {
+        **dict.fromkeys(members.expelled, "expelled"),
+        **{name: _state(name, here, name in members.reachable) for name in members.epochs},
+    }
     entries = [
-        NodeEntry(name=name, epoch=epoch, state=_state(name, here, name in members.reachable))
-        for name, epoch in members.epochs.items()
-    ]
-    entries += [
-        NodeEntry(name=name, epoch=epoch, state="expelled")
-        for name, epoch in members.expelled.items()
-        if name not in members.epochs
+        NodeEntry(
+            name=name,
+            epoch=members.epochs.get(name, members.expelled.get(name, 0)),
+            state=state,
+            forgotten=members.forgotten.get(name, 0),
+        )
+        for name, state in states.items()
     ]
     return sorted(entries, key=lambda entry: entry["name"])
 

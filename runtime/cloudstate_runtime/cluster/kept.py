@@ -54,7 +54,7 @@ class KeptRecords:
             raise CorruptState(f"what is stored of the cluster cannot be read: {error}") from error
         if kept.node != self._node and set(records.members()) <= {kept.node}:
             # It was alone, so that nobody else knows the node of that name.
-            records.forget(kept.node)
+            records.drop(kept.node)
         return records
 
     async def save(self, records: Records) -> None:

@@ -18,6 +18,7 @@ from cloudstate_runtime.cluster.kept import KeptRecords
 from cloudstate_runtime.cluster.membership import (
     Broadcast,
     Expel,
+    Forget,
     Heard,
     Input,
     Instruction,
@@ -109,9 +110,38 @@ class ClusterMembers:
             )
         if name not in self._machine.records.members():
             known = ", ".join(sorted(self._machine.records.members()))
-            raise CloudstateError(f"expected a member of the cluster ({known}), found {name!r}")
+            hint = ""
+            if name in self._machine.records:
+                hint = ", which was expelled; `forget` gives up what it has written"
+            raise CloudstateError(
+                f"expected a member of the cluster ({known}), found {name!r}{hint}"
+            )
         self._give(Expel(name))
         log.warning("node_expelled", node=name)
+        await self.keep()
+
+    async def forget(self, name: str) -> None:
+        """Give up what a node has written in its lives that are over.
+
+        Of a node that was expelled these are all; of a member, all before its present one. Doing
+        it again changes nothing.
+
+        Raises:
+            CloudstateError: The node is not known, or it is a member that is silent, so that its
+                present life seems to be meant.
+            StoreError: It is given up, but this node may not know it after a restart.
+        """
+        records, members = self._machine.records, self.members
+        if name not in records:
+            known = ", ".join(sorted(each for each, _ in records.items()))
+            raise CloudstateError(f"expected a node of the cluster ({known}), found {name!r}")
+        if name in members.epochs and name not in members.reachable:
+            raise CloudstateError(
+                f"node {name!r} is a member and cannot be reached; what it writes in its present "
+                "life can be given up only when it was expelled: if it will not come back, expel it"
+            )
+        self._give(Forget(name))
+        log.warning("node_forgotten", node=name, epoch=records.of(name).forgotten_epoch)
         await self.keep()
 
     # --- Life ------------------------------------------------------------------------

@@ -11,6 +11,8 @@ Its rules:
   older than the one they know, it takes a greater one.
 * A new epoch is told to nobody before the node has joined: a second process of a name that is taken
   would else drive out the first.
+* What a node has written stays when it goes, until the operator gives it up. That is said only of
+  lives that are over: of one that was expelled, or that a later one has followed.
 * A node that learns the same later has no way back in this life.
 * Whether a second process has this node's name is certain only when one answers a question of this
   process; what an earlier process has sent may still be on its way.
@@ -29,6 +31,7 @@ from cloudstate_runtime.cluster.records import MAX_NODES, Known, Records, read_r
 __all__ = [
     "Broadcast",
     "Expel",
+    "Forget",
     "Heard",
     "Input",
     "Instruction",
@@ -85,7 +88,14 @@ class Expel:
     name: str
 
 
-Input = Ticked | Heard | Expel
+@value
+class Forget:
+    """The operator gives up what a known node has written in its lives that are over."""
+
+    name: str
+
+
+Input = Ticked | Heard | Expel | Forget
 
 
 # --- Instructions --------------------------------------------------------------------
@@ -204,6 +214,7 @@ class MembershipMachine:
             epochs=epochs,
             reachable=frozenset({self._name, *(reachable & epochs.keys())}),
             expelled=self.records.expelled(),
+            forgotten=self.records.forgotten(),
         )
 
     def receive(self, given: Input) -> list[Instruction]:
@@ -214,7 +225,11 @@ class MembershipMachine:
             case Heard(sender=sender, message=message):
                 done = self._heard(sender, message)
             case Expel(name=name):
-                done = self._expel(name)
+                known = self.records.of(name)
+                done = self._operator_says(name, Known(known.epoch, expelled_epoch=known.epoch))
+            case Forget(name=name):
+                over = self.records.of(name).last_life_over
+                done = self._operator_says(name, Known(0, forgotten_epoch=over))
         if self.has_joined and (members := self.members) != self._members:
             self._members = members
             done.append(NewMembers(members))
@@ -312,9 +327,8 @@ class MembershipMachine:
     def _epoch_above(self, known: Known) -> int:
         return max(self._unix_time_ms, known.epoch + 1, known.expelled_epoch + 1)
 
-    def _expel(self, name: str) -> list[Instruction]:
-        epoch = self.records.of(name).epoch
-        self.records.join(name, Known(epoch, expelled_epoch=epoch))
+    def _operator_says(self, name: str, known: Known) -> list[Instruction]:
+        self.records.join(name, known)
         self._sent_s = self._now_s
         return [Keep(), Broadcast(self._heartbeat())]
 

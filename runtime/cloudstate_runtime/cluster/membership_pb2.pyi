@@ -8,14 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeRecord(_message.Message):
-    __slots__ = ("name", "epoch", "expelled_epoch")
+    __slots__ = ("name", "epoch", "expelled_epoch", "forgotten_epoch")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXPELLED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_EPOCH_FIELD_NUMBER: _ClassVar[int]
     name: str
     epoch: int
     expelled_epoch: int
-    def __init__(self, name: _Optional[str] = ..., epoch: _Optional[int] = ..., expelled_epoch: _Optional[int] = ...) -> None: ...
+    forgotten_epoch: int
+    def __init__(self, name: _Optional[str] = ..., epoch: _Optional[int] = ..., expelled_epoch: _Optional[int] = ..., forgotten_epoch: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("process", "asks", "answers", "nodes")

@@ -24,19 +24,30 @@ class Known:
     Attributes:
         epoch: Of its latest life that has joined.
         expelled_epoch: Of its latest life that was expelled; 0 for none.
+        forgotten_epoch: Of its latest life whose data was given up; 0 for none.
     """
 
     epoch: int
     expelled_epoch: int = 0
+    forgotten_epoch: int = 0
 
     @property
     def is_member(self) -> bool:
         """Whether the node has joined since it was expelled, if it ever was."""
         return self.epoch > self.expelled_epoch
 
+    @property
+    def last_life_over(self) -> int:
+        """The epoch of its latest life in which it can be no more."""
+        return max(self.expelled_epoch, self.epoch - 1)
+
     def joined_with(self, other: Known) -> Known:
         """Return what is known when both are."""
-        return Known(max(self.epoch, other.epoch), max(self.expelled_epoch, other.expelled_epoch))
+        return Known(
+            max(self.epoch, other.epoch),
+            max(self.expelled_epoch, other.expelled_epoch),
+            max(self.forgotten_epoch, other.forgotten_epoch),
+        )
 
 
 class Records:
@@ -80,8 +91,8 @@ class Records:
         self._known[name] = after
         return True
 
-    def forget(self, name: str) -> None:
-        """Forget a node. Only for one that nobody else can know."""
+    def drop(self, name: str) -> None:
+        """Know a node no longer. Only for one that nobody else can know."""
         self._known.pop(name, None)
 
     def members(self) -> dict[str, int]:
@@ -96,10 +107,23 @@ class Records:
             if known.expelled_epoch
         }
 
+    def forgotten(self) -> dict[str, int]:
+        """Return the last epochs whose data was given up, by name."""
+        return {
+            name: known.forgotten_epoch
+            for name, known in self._known.items()
+            if known.forgotten_epoch
+        }
+
     def messages(self) -> list[NodeRecord]:
         """Return everything as it is sent and kept."""
         return [
-            NodeRecord(name=name, epoch=known.epoch, expelled_epoch=known.expelled_epoch)
+            NodeRecord(
+                name=name,
+                epoch=known.epoch,
+                expelled_epoch=known.expelled_epoch,
+                forgotten_epoch=known.forgotten_epoch,
+            )
             for name, known in sorted(self._known.items())
         ]
 
@@ -115,5 +139,8 @@ def read_records(messages: Iterable[NodeRecord]) -> Records:
         check_node_name(message.name)
         if max(message.epoch, message.expelled_epoch) > _MAX_EPOCH:
             raise ValueError(f"node {message.name!r}: expected an epoch below 2**63")
-        records.join(message.name, Known(message.epoch, message.expelled_epoch))
+        known = Known(message.epoch, message.expelled_epoch, message.forgotten_epoch)
+        if known.forgotten_epoch > known.last_life_over:
+            raise ValueError(f"node {message.name!r}: expected no data of a present life given up")
+        records.join(message.name, known)
     return records

@@ -9,6 +9,7 @@ from random import Random
 from cloudstate_runtime.cluster.membership import (
     Broadcast,
     Expel,
+    Forget,
     Heard,
     Input,
     Joined,
@@ -158,6 +159,12 @@ class SimulatedCluster:
             if machine.members.reachable != views.keys():
                 found.append(f"{name} reaches {sorted(machine.members.reachable)}")
         found += [
+            f"what {name} writes now was given up"
+            for machine in views.values()
+            for name, epoch in machine.members.epochs.items()
+            if machine.members.forgotten.get(name, 0) >= epoch
+        ]
+        found += [
             f"{node.name} went back from epoch {before} to {after}"
             for node in self.nodes.values()
             for before, after in zip(node.epochs, node.epochs[1:], strict=False)
@@ -192,7 +199,7 @@ def play(seed: int, machine: type[MembershipMachine] = MembershipMachine) -> lis
 def _happens(cluster: SimulatedCluster, random: Random) -> None:
     name = random.choice("abcde")
     node = cluster.nodes[name]
-    match random.randrange(5):
+    match random.randrange(6):
         case 0:
             cluster.cut = {frozenset((name, other)) for other in cluster.nodes if other != name}
         case 1:
@@ -205,4 +212,9 @@ def _happens(cluster: SimulatedCluster, random: Random) -> None:
             for by in cluster.serving():
                 if by.machine and by.name != name and name in by.machine.records.members():
                     cluster.expel(by.name, name)
+                    break
+        case 5:
+            for by in cluster.serving():
+                if by.machine and name in by.machine.records:
+                    cluster.give(by.name, Forget(name))
                     break

@@ -9,6 +9,7 @@ import pytest
 
 from cloudstate_runtime.cluster.membership import (
     Broadcast,
+    Forget,
     Heard,
     MembershipMachine,
     NameTaken,
@@ -18,7 +19,7 @@ from cloudstate_runtime.cluster.membership import (
     Timing,
 )
 from cloudstate_runtime.cluster.membership_pb2 import Heartbeat, NodeRecord
-from cloudstate_runtime.cluster.records import MAX_NODES, Known, Records
+from cloudstate_runtime.cluster.records import MAX_NODES, Known, Records, read_records
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -156,6 +157,53 @@ def test_an_expulsion_on_one_side_of_a_partition_reaches_the_other_later() -> No
     assert cluster.nodes["c"].left_out
 
 
+# --- Giving up what was written --------------------------------------------------------
+
+
+def test_what_an_expelled_node_has_written_is_given_up_and_its_next_life_is_not() -> None:
+    cluster = cluster_of("abc")
+    old = view(cluster, "c").epochs["c"]
+    cluster.expel("a", "c")
+    cluster.give("a", Forget("c"))
+    cluster.run(2)
+    cluster.start("c")
+    cluster.run(5)
+
+    for name in "abc":
+        assert view(cluster, name).forgotten == {"c": old}
+    assert view(cluster, "a").epochs["c"] > old
+    assert cluster.faults(cluster.known()) == []
+
+
+def test_of_a_member_only_what_it_wrote_before_its_present_life_is_given_up() -> None:
+    cluster = cluster_of("abc")
+    cluster.kill("c")
+    cluster.start("c", has_store=False)
+    cluster.run(5)
+    cluster.give("a", Forget("c"))
+    cluster.run(2)
+
+    first, second = cluster.nodes["c"].epochs
+    assert first <= view(cluster, "b").forgotten["c"] < second
+    assert cluster.nodes["c"].is_serving
+
+
+def test_a_node_of_an_earlier_release_does_no_harm_to_what_was_given_up() -> None:
+    machine = joined_machine(1, Records({"b": Known(5, 5, 5)}))
+    earlier = Heartbeat(process=9, nodes=[NodeRecord(name="b", epoch=5, expelled_epoch=5)])
+
+    machine.receive(Heard("c", earlier.SerializeToString()))
+
+    assert machine.members.forgotten == {"b": 5}
+
+
+def test_records_without_what_was_given_up_are_read() -> None:
+    # As they were written before there was such a thing: fields 1 to 3.
+    kept = bytes.fromhex("0a01621005" + "1803")
+
+    assert read_records([NodeRecord.FromString(kept)]).items() == [("b", Known(5, 3))]
+
+
 # --- Two processes of one name -------------------------------------------------------
 
 
@@ -222,8 +270,11 @@ def test_two_processes_of_a_name_that_meet_after_a_partition_are_found() -> None
         Heartbeat(nodes=[NodeRecord(name="b", epoch=1)]).SerializeToString(),
         Heartbeat(process=1, nodes=[NodeRecord(name="b c", epoch=1)]).SerializeToString(),
         Heartbeat(process=1, nodes=[NodeRecord(name="b", epoch=2**63)]).SerializeToString(),
+        Heartbeat(
+            process=1, nodes=[NodeRecord(name="b", epoch=5, expelled_epoch=4, forgotten_epoch=5)]
+        ).SerializeToString(),
     ],
-    ids=["empty", "no message", "no process", "no name", "no epoch"],
+    ids=["empty", "no message", "no process", "no name", "no epoch", "a present life given up"],
 )
 def test_nonsense_is_reported_and_changes_nothing(message: bytes) -> None:
     machine = joined_machine(1)
@@ -248,7 +299,7 @@ def test_no_more_nodes_than_the_limit_are_known() -> None:
 
 
 def test_what_is_known_is_the_same_in_whatever_order_it_is_learnt() -> None:
-    facts = [Known(1), Known(3, 2), Known(2, 3), Known(3, 3), Known(4)]
+    facts = [Known(1), Known(3, 2), Known(2, 3), Known(3, 3, 2), Known(3, 3, 3), Known(4)]
     one, other = Records(), Records()
     for each in facts:
         one.join("a", each)
@@ -256,8 +307,8 @@ def test_what_is_known_is_the_same_in_whatever_order_it_is_learnt() -> None:
         other.join("a", each)
 
     assert one == other
-    assert one.of("a") == Known(4, 3)
-    assert not one.join("a", Known(4, 1))
+    assert one.of("a") == Known(4, 3, 3)
+    assert not one.join("a", Known(4, 1, 2))
 
 
 # --- Many histories ------------------------------------------------------------------
@@ -278,7 +329,7 @@ class ForgetsTheSilent(MembershipMachine):
         done = super().receive(given)
         if isinstance(given, Ticked) and self.has_joined:
             for name in self.records.members().keys() - self.members.reachable:
-                self.records.forget(name)
+                self.records.drop(name)
         return done
 
 
@@ -300,7 +351,7 @@ class TakesTheExpelledBack(MembershipMachine):
         done = super()._learn(told)
         for name, known in self.records.items():
             if name in told and not known.is_member:
-                self.records.forget(name)
+                self.records.drop(name)
                 self.records.join(name, Known(known.epoch))
         return done
 
@@ -312,8 +363,25 @@ class StartsWithTheOldEpoch(MembershipMachine):
         return known.epoch or self._unix_time_ms
 
 
+class GivesUpThePresent(MembershipMachine):
+    """Gives up what a member writes now, too."""
+
+    def receive(self, given):
+        if isinstance(given, Forget):
+            present = self.records.of(given.name).epoch
+            self.records.join(given.name, Known(0, forgotten_epoch=present))
+        return super().receive(given)
+
+
 @pytest.mark.parametrize(
-    "broken", [ForgetsTheSilent, TellsOnlyOfItself, TakesTheExpelledBack, StartsWithTheOldEpoch]
+    "broken",
+    [
+        ForgetsTheSilent,
+        TellsOnlyOfItself,
+        TakesTheExpelledBack,
+        StartsWithTheOldEpoch,
+        GivesUpThePresent,
+    ],
 )
 def test_a_broken_machine_is_found_out(broken: type[MembershipMachine]) -> None:
     assert any(play(seed, broken) for seed in range(40))

@@ -143,8 +143,8 @@ async def test_nodes_know_each_other_and_tell_of_changes(world: World) -> None:
         assert changes[-1] == a.members
 
     assert entries_of(a) == [
-        {"name": "a", "epoch": a.node.epoch, "state": "here"},
-        {"name": "b", "epoch": b.node.epoch, "state": "unreachable"},
+        {"name": "a", "epoch": a.node.epoch, "state": "here", "forgotten": 0},
+        {"name": "b", "epoch": b.node.epoch, "state": "unreachable", "forgotten": 0},
     ]
 
 
@@ -197,6 +197,71 @@ async def test_who_is_no_other_member_cannot_be_expelled(world: World, name: obj
         await node_commands(a)["nodes.expel"]({"name": name})
 
     assert set(a.members.epochs) == {"a"}
+
+
+async def test_what_an_expelled_node_has_written_is_given_up_on_all_nodes(world: World) -> None:
+    a, stack = await world.start("a")
+    b, b_stack = await world.start("b")
+    c, _ = await world.start("c")
+    await world.until(lambda: set(a.members.epochs) == set("abc"))
+    old = b.node.epoch
+
+    told = await node_commands(a)["nodes.expel"]({"name": "b", "forget": True})
+    await world.until(lambda: c.members.forgotten == {"b": old})
+
+    assert [(each["name"], each["forgotten"]) for each in told] == [("a", 0), ("b", old), ("c", 0)]
+    # It is so after a restart, and when the node is back.
+    await stack.aclose()
+    a, _ = await world.start("a")
+    assert a.members.forgotten == {"b": old}
+    await b_stack.aclose()
+    b, _ = await world.start("b")
+    assert b.members.forgotten == {"b": old}
+    assert b.node.epoch > old
+
+
+async def test_of_a_member_its_earlier_lives_are_given_up(world: World) -> None:
+    a, _ = await world.start("a")
+    _, stack = await world.start("b")
+    await stack.aclose()
+    b, _ = await world.start("b", store=MemoryStore(world.clock))
+    await world.until(lambda: a.members.epochs.get("b") == b.node.epoch)
+
+    for name in ("b", "b", "a"):
+        await node_commands(a)["nodes.forget"]({"name": name})
+
+    assert a.members.forgotten == {"b": b.node.epoch - 1, "a": a.node.epoch - 1}
+
+
+async def test_what_a_silent_member_writes_is_not_given_up_before_it_is_expelled(
+    world: World,
+) -> None:
+    a, _ = await world.start("a")
+    _, stack = await world.start("b")
+    await world.until(lambda: "b" in a.members.epochs)
+    await stack.aclose()
+    await world.until(lambda: a.members.reachable == {"a"})
+    ask = node_commands(a)
+
+    with pytest.raises(CloudstateError, match="if it will not come back, expel it"):
+        await ask["nodes.forget"]({"name": "b"})
+    assert a.members.forgotten == {}
+    epoch = a.members.epochs["b"]
+    await ask["nodes.expel"]({"name": "b"})
+    with pytest.raises(CloudstateError, match="which was expelled; `forget` gives up"):
+        await ask["nodes.expel"]({"name": "b"})
+    await ask["nodes.forget"]({"name": "b"})
+    assert a.members.forgotten == {"b": epoch}
+
+
+@pytest.mark.parametrize("name", ["nobody", 1, None])
+async def test_what_nobody_has_written_cannot_be_given_up(world: World, name: object) -> None:
+    a, _ = await world.start("a")
+
+    with pytest.raises(CloudstateError, match="expected"):
+        await node_commands(a)["nodes.forget"]({"name": name})
+
+    assert a.members.forgotten == {}
 
 
 async def test_garbage_from_another_node_changes_nothing(
