@@ -1,27 +1,31 @@
 """This node's copies of the entities of one service: in the store, and in memory while in use.
 
-One thing at a time is done to a copy, in the order in which it was asked for. What could not be
-stored is thrown away with the copy in memory, and the next who needs it reads the store.
+One change at a time is made to a copy, in the order in which they were asked for; but a change may
+be made while those before it are still being stored. What could not be stored is thrown away with
+the copy in memory, and the next who needs it reads the store. Nothing is shown before it is stored.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 
 from cloudstate.crdt_pb2 import CrdtDelta
-from cloudstate_core.errors import CorruptState
+from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
-from cloudstate_core.store import Commit, EntityKey, PutValue
+from cloudstate_core.store import AmendValue, PutValue
 from cloudstate_crdt.clock_watch import ClockWatch
+from cloudstate_crdt.copy_in_use import Changed, CopyInUse, Waiting
+from cloudstate_crdt.departed import Departed, Retired, Trace
 from cloudstate_crdt.entity_errors import EntityDeleted
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.replica import Replica
 from cloudstate_crdt.replicas import DELETED, Change, Deleted
+from cloudstate_crdt.stored_copies import StoredCopies
 from cloudstate_crdt.stored_form import StoredForm
 from cloudstate_crdt.translation.deltas import state_type_of, write
 from cloudstate_crdt.translation.translation import Writer
@@ -29,59 +33,6 @@ from cloudstate_crdt.translation.translation import Writer
 __all__ = ["Changed", "Copies"]
 
 log = structlog.get_logger()
-
-#: Called, without waiting, when a copy may be another than whoever serves the entity knows.
-Changed = Callable[[], None]
-
-_Waiting = tuple[Change, "asyncio.Future[bool]"]
-
-#: How many keys are listed at once.
-_PAGE = 500
-
-
-class _Copy:
-    """One copy, while somebody uses it.
-
-    Attributes:
-        turn: Held by the one who works on it.
-        users: How many need it in memory.
-        state: The copy, as it is stored if nobody has its turn; None if there is none.
-        revision: What the store calls it.
-        is_read: Whether the two are what the store has.
-        joins: What other nodes have sent and is not taken in.
-        joining: Takes it in.
-        listeners: Who wants to know of changes.
-    """
-
-    __slots__ = (
-        "is_read",
-        "joining",
-        "joins",
-        "listeners",
-        "revision",
-        "state",
-        "turn",
-        "users",
-    )
-
-    def __init__(self) -> None:
-        self.turn = asyncio.Lock()
-        self.users = 0
-        self.state: Change | None = None
-        self.revision = 0
-        self.is_read = False
-        self.joins: list[_Waiting] = []
-        self.joining: asyncio.Task[None] | None = None
-        self.listeners: list[Changed] = []
-
-    def forget(self) -> None:
-        """Throw away what may not be what is stored."""
-        self.state, self.revision, self.is_read = None, 0, False
-
-    def notify(self, *, but: Changed | None = None) -> None:
-        for changed in tuple(self.listeners):
-            if changed != but:
-                changed()
 
 
 class Copies:
@@ -98,11 +49,10 @@ class Copies:
             form: How copies are stored.
             host: What the runtime offers.
         """
-        self._persistence_id = persistence_id
         self._me = me
         self._form = form
         self._host = host
-        self._in_use: dict[str, _Copy] = {}
+        self._stored = StoredCopies(persistence_id, form, host)
         self._clock_watch = ClockWatch(host.clock)
 
     # --- For who serves an entity ----------------------------------------------------
@@ -110,25 +60,12 @@ class Copies:
     @contextmanager
     def listening(self, entity_id: str, changed: Changed) -> Iterator[None]:
         """Keep a copy in memory, and call `changed` when others have changed it."""
-        with self._using(entity_id) as copy:
+        with self._stored.using(entity_id) as copy:
             copy.listeners.append(changed)
             try:
                 yield
             finally:
                 copy.listeners.remove(changed)
-
-    @contextmanager
-    def _using(self, entity_id: str) -> Iterator[_Copy]:
-        copy = self._in_use.get(entity_id)
-        if copy is None:
-            copy = self._in_use[entity_id] = _Copy()
-        copy.users += 1
-        try:
-            yield copy
-        finally:
-            copy.users -= 1
-            if not copy.users:
-                del self._in_use[entity_id]
 
     async def read(self, entity_id: str, look: Callable[[Change | None], None]) -> None:
         """Show what is stored: call `look` with the copy, which it must neither change nor keep.
@@ -136,9 +73,9 @@ class Copies:
         Raises:
             StoreError: It cannot be read now.
         """
-        with self._using(entity_id) as copy:
+        with self._stored.using(entity_id) as copy:
             async with copy.turn:
-                await self._fill(entity_id, copy)
+                await self._stored.fill_durable(entity_id, copy)
                 look(copy.state)
 
     async def change(
@@ -167,23 +104,36 @@ class Copies:
             StateRefused: Likewise, or the copy would be too large. Nothing was stored.
             CloudstateError: As `RuntimeHost.commit` says.
         """
-        with self._using(entity_id) as copy:
+        with self._stored.using(entity_id) as copy:
             async with copy.turn:
-                await self._fill(entity_id, copy)
-                try:
-                    change = self._changed(entity_id, copy, update)
-                    stored = self._form.write(DELETED if copy.state is None else copy.state)
-                    outcome = await self._host.commit(
-                        request, self._key(entity_id), (PutValue(copy.revision, stored),), outcome
-                    )
-                except BaseException:
-                    copy.forget()
-                    raise
-                copy.revision += 1
+                await self._stored.fill(entity_id, copy)
+                change, write = self._apply(entity_id, copy, update)
+            # Whoever has the next turn gets it after this has begun.
+            try:
+                key = self._stored.key(entity_id)
+                outcome = await self._host.commit(request, key, (write,), outcome)
+            except BaseException:
+                copy.not_stored()
+                raise
+            copy.stored()
             copy.notify(but=changer)
         return outcome, change
 
-    def _changed(self, entity_id: str, copy: _Copy, update: CrdtDelta | Deleted) -> Change:
+    def _apply(
+        self, entity_id: str, copy: CopyInUse, update: CrdtDelta | Deleted
+    ) -> tuple[Change, PutValue | AmendValue]:
+        """Change the copy in memory; return the change, and what stores it."""
+        try:
+            change = self._changed(entity_id, copy, update)
+            assert copy.state is not None
+            write, extent = self._form.write_grown(copy.state, change, copy.extent, copy.revision)
+        except BaseException:
+            copy.forget()
+            raise
+        copy.begin(extent)
+        return change, write
+
+    def _changed(self, entity_id: str, copy: CopyInUse, update: CrdtDelta | Deleted) -> Change:
         if isinstance(update, Deleted):
             copy.state = DELETED
             return DELETED
@@ -198,13 +148,13 @@ class Copies:
 
     def members_changed(self) -> None:
         """Tell whoever serves an entity that the members are others: votes count anew."""
-        for copy in tuple(self._in_use.values()):
+        for copy in self._stored.in_use():
             copy.notify()
 
     # --- For replication -------------------------------------------------------------
 
     async def join(self, entity_id: str, change: Change) -> bool:
-        with self._using(entity_id) as copy:
+        with self._stored.using(entity_id) as copy:
             joined: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             copy.joins.append((change, joined))
             if copy.joining is None:
@@ -212,49 +162,36 @@ class Copies:
             return await joined
 
     async def state(self, entity_id: str) -> Change | None:
-        with self._using(entity_id) as copy:
+        with self._stored.using(entity_id) as copy:
             async with copy.turn:
-                await self._fill(entity_id, copy)
+                await self._stored.fill_durable(entity_id, copy)
                 state = copy.state
                 return state.copy() if isinstance(state, Lattice) else state
 
-    async def digests(self) -> AsyncIterator[tuple[str, bytes]]:
-        store, after = self._host.store, ""
-        while True:
-            page = await store.keys(self._persistence_id, after=after, limit=_PAGE)
-            for key in page:
-                try:
-                    value = (await store.value(key)).value
-                    digest = None if value is None else self._form.digest(key.entity_id, value)
-                except CorruptState as error:
-                    # One that cannot be read must not keep the others from being compared.
-                    log.warning("copy_unreadable", entity_id=key.entity_id, error=str(error))
-                    continue
-                if digest is not None:
-                    yield key.entity_id, digest
-            if len(page) < _PAGE:
-                return
-            after = page[-1].entity_id
+    def digests(self) -> AsyncIterator[tuple[str, bytes]]:
+        return self._stored.digests()
 
-    async def _take_in_all(self, entity_id: str, copy: _Copy) -> None:
+    async def _take_in_all(self, entity_id: str, copy: CopyInUse) -> None:
         """Take in what waits until nothing does: all that waits at once in one commit."""
         try:
-            with self._using(entity_id):
+            with self._stored.using(entity_id):
                 while copy.joins:
-                    async with copy.turn:
-                        joins, copy.joins = copy.joins, []
-                        await self._take_in(entity_id, copy, joins)
+                    await self._take_in(entity_id, copy)
         finally:
             copy.joining = None
 
-    async def _take_in(self, entity_id: str, copy: _Copy, joins: list[_Waiting]) -> None:
+    async def _take_in(self, entity_id: str, copy: CopyInUse) -> None:
+        joins: list[Waiting] = []
         try:
-            await self._fill(entity_id, copy)
-            changed = [self._joined(entity_id, copy, *each) for each in joins]
-            if any(changed):
-                await self._store(entity_id, copy)
+            async with copy.turn:
+                joins, copy.joins = copy.joins, []
+                await self._stored.fill(entity_id, copy)
+                has_changed, write = self._join_all(entity_id, copy, joins)
+            if write is None:
+                await self._all_stored(copy)
+            else:
+                await self._stored.store(entity_id, copy, write)
         except Exception as error:
-            copy.forget()
             for _, joined in joins:
                 if not joined.done():
                     joined.set_exception(error)
@@ -265,14 +202,41 @@ class Copies:
             for _, joined in joins:
                 joined.cancel()
             raise
-        if any(changed):
+        if write is not None:
             copy.notify()
-        for (_, joined), has_changed in zip(joins, changed, strict=True):
+        for (_, joined), changed in zip(joins, has_changed, strict=True):
             if not joined.done():
-                joined.set_result(has_changed)
+                joined.set_result(changed)
+
+    def _join_all(
+        self, entity_id: str, copy: CopyInUse, joins: Sequence[Waiting]
+    ) -> tuple[list[bool], PutValue | AmendValue | None]:
+        """Join in memory; return which have changed anything, and what stores it."""
+        try:
+            has_changed = [self._joined(entity_id, copy, *each) for each in joins]
+            if not any(has_changed):
+                return has_changed, None
+            assert copy.state is not None
+            changes = [
+                change for (change, _), changed in zip(joins, has_changed, strict=True) if changed
+            ]
+            write, extent = self._form.write_joined(copy.state, changes, copy.extent, copy.revision)
+        except BaseException:
+            copy.forget()
+            raise
+        copy.begin(extent)
+        return has_changed, write
+
+    @staticmethod
+    async def _all_stored(copy: CopyInUse) -> None:
+        """Return when what is in memory is stored: what changes nothing may be covered by that."""
+        failures = copy.failures
+        await copy.settled()
+        if copy.failures != failures:
+            raise StoreUnavailable("a change before this one could not be stored")
 
     def _joined(
-        self, entity_id: str, copy: _Copy, change: Change, joined: asyncio.Future[bool]
+        self, entity_id: str, copy: CopyInUse, change: Change, joined: asyncio.Future[bool]
     ) -> bool:
         state = copy.state
         if isinstance(state, Deleted):
@@ -281,6 +245,10 @@ class Copies:
             copy.state = DELETED
             return True
         self._clock_watch.look_at(entity_id, change)
+        if self._stored.retired:
+            # It may have been on its way when its writers were forgotten.
+            change = change.copy()
+            self._stored.retired.strip(change)
         if state is None:
             copy.state = change.copy()
             return True
@@ -292,22 +260,53 @@ class Copies:
                 joined.set_exception(error)
             return False
 
-    async def _store(self, entity_id: str, copy: _Copy) -> None:
-        assert copy.state is not None
-        put = PutValue(copy.revision, self._form.write(copy.state))
-        await self._host.store.commit(Commit(self._key(entity_id), self._host.epoch, (put,)))
-        copy.revision += 1
+    # --- Writers that are forgotten --------------------------------------------------
 
-    # --- The store -------------------------------------------------------------------
+    @property
+    def retired(self) -> Retired:
+        return self._stored.retired
 
-    def _key(self, entity_id: str) -> EntityKey:
-        return EntityKey(self._persistence_id, entity_id)
+    async def load_retired(self) -> None:
+        """Know again which writers are forgotten; to be called before anything else.
 
-    async def _fill(self, entity_id: str, copy: _Copy) -> None:
-        """Read the copy, if what is in memory is not what is stored."""
-        if copy.is_read:
-            return
-        stored = await self._host.store.value(self._key(entity_id))
-        value = stored.value
-        copy.state = None if value is None else self._form.read(entity_id, value)
-        copy.revision, copy.is_read = stored.revision, True
+        Raises:
+            StoreError: It cannot be read now.
+        """
+        await self._stored.load_retired()
+
+    async def keep_retired(self, retired: Retired) -> None:
+        await self._stored.keep_retired(retired)
+
+    def use_retired(self, retired: Retired) -> None:
+        self._stored.use_retired(retired)
+
+    async def trace(self, entity_id: str, departed: Departed) -> Trace:
+        with self._stored.using(entity_id) as copy:
+            async with copy.turn:
+                await self._stored.fill_durable(entity_id, copy)
+                return (
+                    Trace.of(copy.state, departed) if isinstance(copy.state, Lattice) else Trace()
+                )
+
+    def traces(self, departed: Departed) -> AsyncIterator[tuple[str, Trace]]:
+        return self._stored.traces(departed)
+
+    async def adopt(self, entity_id: str, departed: Departed) -> Change | None:
+        with self._stored.using(entity_id) as copy:
+            async with copy.turn:
+                await self._stored.fill(entity_id, copy)
+                state = copy.state
+                if not isinstance(state, Lattice) or not state.must_adopt(departed):
+                    return None
+                try:
+                    change = state.adopt(self._me, departed)
+                    write, extent = self._form.write_joined(
+                        state, [change], copy.extent, copy.revision
+                    )
+                except BaseException:
+                    copy.forget()
+                    raise
+                copy.begin(extent)
+            await self._stored.store(entity_id, copy, write)
+            copy.notify()
+        return change

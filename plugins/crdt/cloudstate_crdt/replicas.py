@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection
 from hashlib import blake2b
 from typing import Protocol
 
+from cloudstate_crdt.departed import Departed, Retired, Trace
 from cloudstate_crdt.lattice import Lattice
 
 __all__ = [
@@ -79,6 +80,53 @@ class Replicas(Protocol):
 
     def digests(self) -> AsyncIterator[tuple[str, bytes]]:
         """Go through all copies, the deleted ones too: entity id and what `digest_of` says."""
+        ...
+
+    # --- Writers that are forgotten --------------------------------------------------
+
+    @property
+    def retired(self) -> Retired:
+        """Which departed writers are forgotten in all copies.
+
+        A copy that is stored as it was before is brought to the same when it is read. `join` drops
+        whatever a change still has of them.
+        """
+        ...
+
+    async def keep_retired(self, retired: Retired) -> None:
+        """Make it durable which writers are forgotten; the copies stay as they are until then.
+
+        Raises:
+            StoreError: It is not known to be kept.
+        """
+        ...
+
+    def use_retired(self, retired: Retired) -> None:
+        """Forget these writers from now on, at once; they must have been kept."""
+        ...
+
+    async def trace(self, entity_id: str, departed: Departed) -> Trace:
+        """Return what a copy has of departed writers; an empty trace if there is no copy.
+
+        Raises:
+            StoreError: It cannot be read now.
+        """
+        ...
+
+    def traces(self, departed: Departed) -> AsyncIterator[tuple[str, Trace]]:
+        """Go through all copies that have something of departed writers."""
+        ...
+
+    async def adopt(self, entity_id: str, departed: Departed) -> Change | None:
+        """Let this node take over what departed writers have left alive in a copy, and store it.
+
+        Returns:
+            The change, for the other nodes; None if there is nothing to take over.
+
+        Raises:
+            StateRefused: The copy would be too large; it is as it was.
+            StoreError: It is not known to be stored.
+        """
         ...
 
 

@@ -22,6 +22,9 @@ __all__ = ["open_serving"]
 #: A copy is one value in the store.
 _MAX_STATE_BYTES = min(DEFAULT_MAX_STATE_BYTES, MAX_PAYLOAD_BYTES)
 
+#: Commands leave room for what other nodes may have added meanwhile.
+_MAX_GROWN_BYTES = _MAX_STATE_BYTES * 2 // 3
+
 
 @asynccontextmanager
 async def open_serving(
@@ -36,8 +39,9 @@ async def open_serving(
     """
     cluster, types = host.cluster, standard_types()
     me = Replica(cluster.node.name, cluster.node.epoch)
-    form = StoredForm(types, _MAX_STATE_BYTES)
+    form = StoredForm(types, _MAX_STATE_BYTES, _MAX_GROWN_BYTES)
     copies = Copies(entity.persistence_id, me, form, host)
+    await copies.load_retired()
     replicator = Replicator(
         entity.persistence_id,
         copies,

@@ -184,7 +184,7 @@ class Served:
         """Return the copy in the store."""
         stored = await self.store.inner.value(EntityKey(SERVICE, entity_id))
         form = StoredForm(standard_types(), 1 << 20)
-        return None if stored.value is None else form.read(entity_id, stored.value)
+        return form.read(entity_id, stored)[0]
 
     async def total(self, entity_id: str) -> int:
         stored: AnyType = await self.stored(entity_id)

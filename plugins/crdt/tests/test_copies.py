@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any as AnyType
 
 import pytest
 import structlog
+from copies_bench import ME, OTHER, TYPES, Bench, nobody, total
 from google.protobuf.any_pb2 import Any
 from kinds_of_values import item
 from puppets import plus
@@ -23,13 +21,8 @@ from cloudstate.crdt_pb2 import (
     ORMapDelta,
     ORMapEntryDelta,
 )
-from cloudstate.entity_pb2 import ClientAction
 from cloudstate_core.errors import CorruptState, StoreUnavailable
-from cloudstate_core.handler import Outcome, Request
-from cloudstate_core.store import SLICES, Commit, EntityKey, PutValue, Write
-from cloudstate_core.stores.memory import MemoryStore
-from cloudstate_core.testing.clock import ManualClock
-from cloudstate_core.testing.faulty_store import FaultyStore
+from cloudstate_core.store import SLICES, Commit, EntityKey, PutValue
 from cloudstate_crdt import (
     Flag,
     GCounter,
@@ -39,89 +32,19 @@ from cloudstate_crdt import (
     ORMap,
     ORSet,
     PNCounter,
-    Replica,
     StateTooLarge,
     Vote,
     WrongType,
-    standard_types,
 )
-from cloudstate_crdt.copies import Copies
 from cloudstate_crdt.entity_errors import EntityDeleted
-from cloudstate_crdt.replicas import DELETED, Change, Deleted, digest_of
+from cloudstate_crdt.replicas import DELETED, Change, digest_of
 from cloudstate_crdt.stored_form import StoredForm
 from cloudstate_crdt.translation.faults import Incompatible
-
-TYPES = standard_types()
-ME, OTHER = Replica("a", 3), Replica("b", 1)
-REQUEST = Request("s", "c", Any())
-OUTCOME = Outcome(ClientAction())
-
-
-def nobody() -> None:
-    """Whoever changes a copy and does not listen."""
-
-
-@dataclass
-class Bench:
-    """Copies with a store around them.
-
-    Attributes:
-        commits: What was committed, in order.
-        gate: Commits wait for it.
-    """
-
-    max_state_bytes: int = 10_000
-    clock: ManualClock = field(default_factory=ManualClock)
-    commits: list[tuple[Write, ...]] = field(default_factory=list)
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.gate.set()
-        self.inner = MemoryStore(self.clock)
-        self.fail(None)
-
-    def fail(self, at: int | None, **how: bool) -> None:
-        """Let a call of the store fail, and have nothing in memory."""
-        self.store = FaultyStore(self.inner, fail_at=at, **how)
-        self.epoch = 0
-        host: AnyType = self
-        form = StoredForm(TYPES, self.max_state_bytes)
-        self.copies = Copies("p", ME, form, host)
-        bench = self
-
-        class Gated(FaultyStore):
-            async def commit(self, commit: Commit) -> None:
-                await bench.gate.wait()
-                bench.commits.append(commit.writes)
-                await super().commit(commit)
-
-        self.store.__class__ = Gated
-
-    async def commit(
-        self, request: Request, key: EntityKey, writes: Sequence[Write], outcome: Outcome
-    ) -> Outcome:
-        await self.store.commit(Commit(key, self.epoch, tuple(writes)))
-        return outcome
-
-    async def change(
-        self, update: CrdtDelta | Deleted, changer: AnyType = nobody, entity_id: str = "e"
-    ) -> Change:
-        _, change = await self.copies.change(entity_id, update, REQUEST, OUTCOME, changer)
-        return change
-
-    async def stored(self, entity_id: str = "e") -> Change | None:
-        value = (await self.inner.value(EntityKey("p", entity_id))).value
-        return None if value is None else StoredForm(TYPES, 1).read(entity_id, value)
 
 
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-def total(copy: Change | None) -> int:
-    assert isinstance(copy, GCounter), copy
-    return copy.value
 
 
 # --- Changes of this node ------------------------------------------------------------
@@ -142,11 +65,14 @@ async def test_one_that_changes_nothing_creates_what_is_not_there(bench: Bench) 
     assert await bench.stored() == GCounter()
 
 
-async def test_changes_of_one_entity_are_stored_one_after_the_other(bench: Bench) -> None:
+async def test_changes_of_one_entity_are_stored_in_the_order_in_which_they_were_asked_for(
+    bench: Bench,
+) -> None:
     bench.gate.clear()
     changes = [asyncio.create_task(bench.change(plus(1))) for _ in range(10)]
     await asyncio.sleep(0.01)
     assert bench.commits == []
+    assert bench.begun == 10
     bench.gate.set()
     deltas = await asyncio.gather(*changes)
 
@@ -352,7 +278,7 @@ async def test_a_copy_that_cannot_be_read_does_not_hide_the_others(bench: Bench)
 
 
 async def test_digests_come_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloudstate_crdt.copies._PAGE", 3)
+    monkeypatch.setattr("cloudstate_crdt.stored_copies._PAGE", 3)
     ids = [f"e{number}" for number in range(6)]
     for each in ids:
         await bench.change(plus(1), entity_id=each)
