@@ -21,7 +21,8 @@ import pytest
 
 # What a test of the suite asserts is to be explained as well as that of any other test.
 _PARTS = (
-    "amendments atomicity events failures identity log messages order parking races replies state"
+    "amendments atomicity events failures histories identity log messages order parking races "
+    "replies state"
 )
 for _part in _PARTS.split():
     pytest.register_assert_rewrite(f"cloudstate_core.testing.store_contract_{_part}")
@@ -30,6 +31,7 @@ from cloudstate_core.testing.store_contract_amendments import AmendmentCases  # 
 from cloudstate_core.testing.store_contract_atomicity import AtomicityCases  # noqa: E402
 from cloudstate_core.testing.store_contract_events import EventCases  # noqa: E402
 from cloudstate_core.testing.store_contract_failures import FailureCases  # noqa: E402
+from cloudstate_core.testing.store_contract_histories import HistoryCases  # noqa: E402
 from cloudstate_core.testing.store_contract_identity import IdentityCases  # noqa: E402
 from cloudstate_core.testing.store_contract_log import LogCases  # noqa: E402
 from cloudstate_core.testing.store_contract_messages import MessageCases  # noqa: E402
@@ -58,6 +60,7 @@ class StateStoreContract(
     ParkingCases,
     ReplyCases,
     LogCases,
+    HistoryCases,
     FailureCases,
 ):
     """What every state store must do."""
