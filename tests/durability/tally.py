@@ -1,6 +1,7 @@
 """Counters that every node may change, for the tests of three nodes.
 
-`cloudstate run tally:entity` serves them.
+`cloudstate run tally:entity` serves them. Those whose names begin with "map" count in a map of many
+counters, which is so long that its changes are stored by themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from cloudstate import entity_key_pb2
-from cloudstate.crdt_entity import CrdtCommandContext, CrdtEntity, GCounter, WriteConsistency
+from cloudstate.crdt_entity import (
+    CrdtCommandContext,
+    CrdtEntity,
+    GCounter,
+    ORMap,
+    WriteConsistency,
+)
 
 SERVICE = "tally.Tally"
 
@@ -47,17 +54,39 @@ def _declared() -> type[Message]:
 
 Amount = _declared()
 
-entity = CrdtEntity(Default().FindServiceByName(SERVICE), default=GCounter)
+#: How many counters a map has.
+_COUNTERS = 100
+
+
+def beginning(entity_id: str) -> type[GCounter | ORMap[str, GCounter]]:
+    """Return what an entity is before anybody has counted."""
+    return ORMap if entity_id.startswith("map") else GCounter
+
+
+entity = CrdtEntity(Default().FindServiceByName(SERVICE), default=beginning)
 
 
 @entity.command_handler("Add")
-def add(counter: GCounter, amount: Amount, context: CrdtCommandContext):
-    counter.increment(amount.value)
+def add(
+    tally: GCounter | ORMap[str, GCounter], amount: Amount, context: CrdtCommandContext
+) -> Amount:
+    if isinstance(tally, ORMap):
+        key = f"counter number {context.command_id % _COUNTERS} of {_COUNTERS}"
+        tally.get_or_create(key, GCounter).increment(amount.value)
+    else:
+        tally.increment(amount.value)
     if amount.all:
         context.write_consistency = WriteConsistency.ALL
-    return Amount(id=amount.id, value=counter.value)
+    return Amount(id=amount.id, value=counted(tally))
 
 
 @entity.command_handler("Total")
-def total(counter: GCounter, amount: Amount):
-    return Amount(id=amount.id, value=counter.value)
+def total(tally: GCounter | ORMap[str, GCounter], amount: Amount) -> Amount:
+    return Amount(id=amount.id, value=counted(tally))
+
+
+def counted(tally: GCounter | ORMap[str, GCounter]) -> int:
+    """Return how far the entity has counted."""
+    if isinstance(tally, ORMap):
+        return sum(counter.value for counter in tally.values())
+    return tally.value

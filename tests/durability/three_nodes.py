@@ -20,7 +20,10 @@ from tally import SERVICE, Amount
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("a", "b", "c")
-COUNTERS = tuple(f"counter-{number}" for number in range(50))
+COUNTERS = (
+    *(f"counter-{number}" for number in range(45)),
+    *(f"map-{number}" for number in range(5)),
+)
 
 _CALL_TIMEOUT_S = 10.0
 _PAUSE_S = 0.05
