@@ -21,7 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.figures import Figure, print_table
 from cloudstate_core.clock import SystemClock
-from cloudstate_core.store import AppendEvents, Commit, EntityKey, StateStore
+from cloudstate_core.store import (
+    AmendValue,
+    AppendEvents,
+    Commit,
+    EntityKey,
+    PutValue,
+    StateStore,
+    Write,
+)
 from cloudstate_sqlite.settings import SqliteSettings
 from cloudstate_sqlite.store import open_store
 
@@ -32,6 +40,10 @@ ROUNDS = 3
 COMMITS_ALONE = 3000
 COMMITS_TOGETHER = 40_000
 CONCURRENT = 64
+
+#: How large a value is that is amended, and after how many amendments it is put anew.
+VALUE_BYTES = 20_000
+PUT_AFTER = 500
 
 #: What one commit may cost with many at a time, so that a whole durable command keeps its budget.
 CPU_BUDGET_US = 25.0
@@ -68,6 +80,17 @@ async def _measure(directory: Path) -> list[Figure]:
                     note=f"{cpu_us:.1f} us of CPU each; the echo is SQLite alone, a row per commit",
                 )
             )
+        rate, cpu_us = max([await bench.amendments_per_s(COMMITS_TOGETHER) for _ in range(ROUNDS)])
+        figures.append(
+            Figure(
+                f"SQLite store, amendments of one value, {CONCURRENT} outstanding",
+                rate,
+                "/s",
+                echo=echo,
+                note=f"{cpu_us:.1f} us of CPU each; of {VALUE_BYTES} bytes, put anew after "
+                f"{PUT_AFTER}; each builds on the one before",
+            )
+        )
     return figures
 
 
@@ -78,6 +101,7 @@ class _Bench:
         self._store = store
         self._keys = [EntityKey("carts", f"user-{n}") for n in range(ENTITIES)]
         self._sequences = [0] * ENTITIES
+        self._revision = 0
 
     async def commits_per_s(self, concurrent: int, commits: int) -> tuple[float, float]:
         """Return the commits per second, and the CPU time of each in us."""
@@ -88,6 +112,23 @@ class _Bench:
         done = commits // concurrent * concurrent
         cpu_us = (time.process_time() - cpu_s) / done * 1e6
         return done / (time.perf_counter() - began_s), cpu_us
+
+    async def amendments_per_s(self, commits: int) -> tuple[float, float]:
+        """Return the commits to one entity per second, and the CPU time of each in us."""
+        began_s, cpu_s = time.perf_counter(), time.process_time()
+        end = self._revision + commits
+        await asyncio.gather(*(self._amend_until(end) for _ in range(CONCURRENT)))
+        cpu_us = (time.process_time() - cpu_s) / commits * 1e6
+        return commits / (time.perf_counter() - began_s), cpu_us
+
+    async def _amend_until(self, end: int) -> None:
+        key, whole = EntityKey("carts", "everybody"), Any(value=bytes(VALUE_BYTES))
+        while (revision := self._revision) < end:
+            self._revision += 1
+            write: Write = AmendValue(revision, EVENT)
+            if revision % PUT_AFTER == 0:
+                write = PutValue(revision, whole)
+            await self._store.commit(Commit(key, 0, (write,)))
 
     async def _call(self, first: int, step: int, commits: int) -> None:
         entities = range(first, ENTITIES, step)
