@@ -50,28 +50,34 @@ class LocalStream(EntityStream[In, Out]):
         self._clock = clock
         self._send_timeout_s = send_timeout_s
         self._arrived: deque[Message] = deque()
-        self._waiting: asyncio.Event | None = None
+        self._waiting: asyncio.Future[None] | None = None
         self._broken = ""
         self._closed = False
         self.conversation = method.open(self._write)
 
     async def send(self, message: In) -> None:
-        await self.send_all((message,))
+        try:
+            await bounded(self._send(message), self._clock, self._send_timeout_s)
+        except TimeoutError:
+            raise self._stalled() from None
 
     async def send_all(self, messages: Iterable[In]) -> None:
         try:
             await each_bounded(map(self._send, messages), self._clock, self._send_timeout_s)
         except TimeoutError:
-            self._broken = f"the user function takes no message for {self._send_timeout_s:g} s"
-            self._wake()
-            raise self._terminated() from None
+            raise self._stalled() from None
+
+    def _stalled(self) -> UserFunctionUnavailable:
+        self._broken = f"the user function takes no message for {self._send_timeout_s:g} s"
+        self._wake()
+        return self._terminated()
 
     async def receive(self) -> Out:
         while not self._arrived:
             if self._has_ended():
                 raise self._terminated()
-            self._waiting = asyncio.Event()
-            await self._waiting.wait()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
         return cast("Out", self._arrived.popleft())
 
     async def ask(self, message: In, timeout_s: float) -> Out:
@@ -127,9 +133,10 @@ class LocalStream(EntityStream[In, Out]):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiting is not None:
-            self._waiting.set()
-            self._waiting = None
+        waiting, self._waiting = self._waiting, None
+        # Whoever waited may have been cancelled.
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
 
 class LocalLink(FunctionLink):

@@ -18,6 +18,7 @@ from cloudstate_crdt.errors import DotReused
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.replica import Replica
+from cloudstate_crdt.touched import Touched
 
 __all__ = ["Branch", "DotStore", "Path"]
 
@@ -54,15 +55,17 @@ class DotStore:
         context: Every dot that was ever seen.
         paths: Where the leaf of each live dot is.
         root: The tree.
+        touched: Takes note of where something changes; None if nobody wants to know.
     """
 
-    __slots__ = ("context", "paths", "root", "types")
+    __slots__ = ("context", "paths", "root", "touched", "types")
 
     def __init__(self, types: Types) -> None:
         self.types = types
         self.context = CausalContext()
         self.paths: dict[Dot, Path] = {}
         self.root = Branch()
+        self.touched: Touched | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DotStore):
@@ -181,7 +184,11 @@ class DotStore:
 
     def _grow(self, dot: Dot, part: Lattice | None) -> bool:
         own = self.part_of(dot)
-        return own is not None and part is not None and own.join(part)
+        if own is None or part is None or not own.join(part):
+            return False
+        if self.touched is not None:
+            self.touched.add(self.paths[dot])
+        return True
 
     # --- Leaves ----------------------------------------------------------------------
 
@@ -196,6 +203,8 @@ class DotStore:
         branch.leaves[dot] = part
         self.paths[dot] = path
         self.context.add(dot)
+        if self.touched is not None:
+            self.touched.add(path)
 
     def part_of(self, dot: Dot) -> Lattice | None:
         """Return the part that the leaf of a live dot holds, if it holds one."""
@@ -205,6 +214,8 @@ class DotStore:
 
     def _remove(self, dot: Dot) -> None:
         path = self.paths.pop(dot)
+        if self.touched is not None:
+            self.touched.add(path)
         branches = [self.root]
         for segment in path:
             branches.append(branches[-1].children[segment])

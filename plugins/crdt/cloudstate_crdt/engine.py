@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Protocol
@@ -39,6 +39,7 @@ from cloudstate_crdt.instructions import (
     Commit,
     Committed,
     CopyChanged,
+    CopyNotRead,
     CopyRead,
     Crash,
     Emit,
@@ -58,9 +59,9 @@ from cloudstate_crdt.instructions import (
 )
 from cloudstate_crdt.machine import CrdtMachine
 from cloudstate_crdt.replicas import DELETED, Change, Consistency, Deleted, Dissemination
-from cloudstate_crdt.translation.deltas import view_of
 from cloudstate_crdt.translation.faults import TranslationFault
-from cloudstate_crdt.translation.translation import View, Viewpoint
+from cloudstate_crdt.translation.translation import Portion, View
+from cloudstate_crdt.viewing import Viewer
 
 __all__ = ["HANDLE", "CrdtEngine", "Home", "conditions_without_names"]
 
@@ -131,7 +132,9 @@ class CrdtEngine:
         self._key = EntityKey(home.entity.persistence_id, entity_id)
         service = home.entity.service_name
         self._machine = CrdtMachine(service, entity_id, home.output_type_urls)
-        self._inputs: deque[Input] = deque()
+        self._viewer = Viewer(home.node)
+        # What comes of an instruction while it is carried out.
+        self._later: deque[Input] = deque()
         self._is_working = False
         self._ids = count(1)
         self._calls: dict[int, Call] = {}
@@ -160,7 +163,9 @@ class CrdtEngine:
         if not isinstance(copy, Deleted):
             stream = self._host.link.open_stream(HANDLE)
             self._function = FunctionEnd(stream, self._host.clock, self)
-        self._feed(Opening(self._seen(copy)))
+        view = self._seen(copy)
+        assert not isinstance(view, Portion), "the first look is at the whole"
+        self._feed(Opening(view))
 
     def begin(self, call: Call) -> None:
         """Send a command; its answers go to `call`."""
@@ -210,7 +215,7 @@ class CrdtEngine:
 
     def is_idle(self) -> bool:
         """Return whether nobody waits for anything."""
-        return not self._tasks and not self._is_sending() and self._machine.is_idle()
+        return not self._tasks and self._machine.is_idle() and not self._is_sending()
 
     def _is_sending(self) -> bool:
         return self._function is not None and self._function.is_sending()
@@ -230,17 +235,23 @@ class CrdtEngine:
     # --- The machine -----------------------------------------------------------------
 
     def _feed(self, input_: Input) -> None:
-        self._inputs.append(input_)
         if self._is_working:
+            self._later.append(input_)
             return
         self._is_working = True
         try:
-            while self._inputs:
-                for instruction in self._machine.receive(self._inputs.popleft()):
+            for instruction in self._machine.receive(input_):
+                self._perform(instruction)
+            while self._later:
+                for instruction in self._machine.receive(self._later.popleft()):
                     self._perform(instruction)
         finally:
             self._is_working = False
-        if self.is_idle():
+        self._note_idleness()
+
+    def _note_idleness(self) -> None:
+        # A task that runs looks again when it has run.
+        if not self._tasks and self.is_idle():
             self._home.became_idle(self)
 
     def _perform(self, instruction: Instruction) -> None:
@@ -312,7 +323,7 @@ class CrdtEngine:
     # --- Work that takes its time ----------------------------------------------------
 
     def _run(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._has_run)
 
@@ -320,12 +331,12 @@ class CrdtEngine:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("entity_failed", entity_id=self.entity_id, exc_info=error)
-        if self.is_idle():
-            self._home.became_idle(self)
+        self._note_idleness()
 
     async def _commit(self, commit: Commit, call: Call | None) -> None:
+        what = commit.change.WhichOneof("action")
         try:
-            outcome, change = await self._store(commit, call)
+            outcome, change = await self._storing(commit, call, what)
         except EntityDeleted as error:
             self._settle(commit, call, error)
             self._feed(FoundDeleted())
@@ -333,7 +344,7 @@ class CrdtEngine:
         except Exception as error:
             failed = self._understood(error)
             self._settle(commit, call, failed)
-            has_changed = commit.change.WhichOneof("action") is not None
+            has_changed = what is not None
             if has_changed:
                 self._cause = failed
                 # It may be stored all the same.
@@ -351,23 +362,21 @@ class CrdtEngine:
         else:
             self._settle(commit, call, outcome)
 
-    async def _store(self, commit: Commit, call: Call | None) -> tuple[Outcome, Change | None]:
-        outcome = Outcome(commit.action, commit.side_effects)
+    def _storing(
+        self, commit: Commit, call: Call | None, what: str | None
+    ) -> Awaitable[tuple[Outcome, Change | None]]:
         if call is None:
             request = Request(self._home.entity.service_name, commit.name, Any())
             outcome = Outcome(commit.action, _asynchronous(commit.side_effects))
         else:
-            request = call.request
-        match commit.change.WhichOneof("action"):
-            case None:
-                return await self._host.commit(request, self._key, (), outcome), None
-            case "update":
-                update: CrdtDelta | Deleted = commit.change.update
-            case _:
-                update = DELETED
-        return await self._home.copies.change(
-            self.entity_id, update, request, outcome, self.copy_changed
-        )
+            request, outcome = call.request, Outcome(commit.action, commit.side_effects)
+        if what is None:
+            return self._without_change(request, outcome)
+        update: CrdtDelta | Deleted = commit.change.update if what == "update" else DELETED
+        return self._home.copies.change(self.entity_id, update, request, outcome, self.copy_changed)
+
+    async def _without_change(self, request: Request, outcome: Outcome) -> tuple[Outcome, None]:
+        return await self._host.commit(request, self._key, (), outcome), None
 
     def _settle(self, commit: Commit, call: Call | None, result: Outcome | Exception) -> None:
         if call is None:
@@ -395,12 +404,16 @@ class CrdtEngine:
             self.lost(error)
 
     def _look(self, copy: Change | None) -> None:
-        self._feed(CopyRead(self._seen(copy)))
+        # Looking is the dear part, and what was looked at is not shown once more.
+        if self._machine.may_compare():
+            self._feed(CopyRead(self._seen(copy)))
+        else:
+            self._feed(CopyNotRead())
 
-    def _seen(self, copy: Change | None) -> View | Deleted | None:
+    def _seen(self, copy: Change | None) -> View | Portion | Deleted | None:
         if copy is None or isinstance(copy, Deleted):
             return copy
-        return view_of(copy, Viewpoint(self._home.node, self._home.dissemination.members))
+        return self._viewer.look(copy, self._home.dissemination.members)
 
     # --- The stream ------------------------------------------------------------------
 
@@ -419,8 +432,7 @@ class CrdtEngine:
         if self._missed_news:
             self._missed_news = False
             self._feed(CopyChanged())
-        if self.is_idle():
-            self._home.became_idle(self)
+        self._note_idleness()
 
     def lost(self, error: Exception) -> None:
         """Give the entity up for what became of its stream, or of its copy."""

@@ -118,7 +118,7 @@ class CrdtEntity(EntityDefinition):
 
         def register(function: F) -> F:
             self._commands.add(name, function, blocking=blocking, calls=calls)
-            if self.takes_state(self._commands.find(name)):
+            if self._commands.find(name).handler.takes(_STATE_INDEX):
                 self._expected[name] = self._expected_by(function)
             return function
 
@@ -149,7 +149,7 @@ class CrdtEntity(EntityDefinition):
 
     def takes_state(self, method: CommandMethod) -> bool:
         """Return whether the handler of a method asks for the CRDT."""
-        return method.handler.takes(_STATE_INDEX)
+        return method.name in self._expected
 
     def check_state(self, method: CommandMethod, state: Crdt | None) -> None:
         """Return if the CRDT is of a type that the handler of a method asks for.

@@ -58,7 +58,7 @@ class FunctionEnd:
         """Send a message, or say that nothing follows, after what was to be sent before."""
         self._unsent.append(message)
         if self._sending is None:
-            self._sending = asyncio.create_task(self._send_all())
+            self._sending = asyncio.get_running_loop().create_task(self._send_all())
 
     async def aclose(self) -> None:
         """Say that nothing follows, without sending what waits, and close."""

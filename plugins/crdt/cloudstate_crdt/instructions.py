@@ -11,7 +11,7 @@ from cloudstate.entity_pb2 import ClientAction, SideEffect
 from cloudstate_core.metadata import EMPTY_METADATA, Metadata
 from cloudstate_core.value import value
 from cloudstate_crdt.replicas import Deleted
-from cloudstate_crdt.translation.translation import View
+from cloudstate_crdt.translation.translation import Portion, View
 
 __all__ = [
     "Answer",
@@ -21,6 +21,7 @@ __all__ = [
     "Commit",
     "Committed",
     "CopyChanged",
+    "CopyNotRead",
     "CopyRead",
     "Crash",
     "Emit",
@@ -130,9 +131,18 @@ class CopyChanged:
 
 @value
 class CopyRead:
-    """What the copy is now; None if there is none."""
+    """What the copy is now; None if there is none.
 
-    view: View | Deleted | None
+    A `Portion` has in it all places that can have changed since the last view or portion that the
+    machine was given. It may be given only while `CrdtMachine.may_compare`.
+    """
+
+    view: View | Portion | Deleted | None
+
+
+@value
+class CopyNotRead:
+    """The copy was not looked at, since an operation of the user function had begun meanwhile."""
 
 
 Input = (
@@ -146,6 +156,7 @@ Input = (
     | NotCommitted
     | FoundDeleted
     | CopyChanged
+    | CopyNotRead
     | CopyRead
 )
 
@@ -222,7 +233,7 @@ class Cancelled:
 
 @value
 class ReadCopy:
-    """Look at the copy when nobody works on it. The result is `CopyRead`."""
+    """Look at the copy when nobody works on it. The result is `CopyRead` or `CopyNotRead`."""
 
 
 @value

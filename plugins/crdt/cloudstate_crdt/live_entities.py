@@ -51,15 +51,17 @@ class _Live:
     Attributes:
         engine: What drives it.
         opening: Brings it to the state that the copy has.
+        is_open: Whether it has that for certain.
         waiting: How many commands are not answered.
         streams: How many clients have a stream.
     """
 
-    __slots__ = ("engine", "opening", "streams", "waiting")
+    __slots__ = ("engine", "is_open", "opening", "streams", "waiting")
 
     def __init__(self, engine: CrdtEngine, opening: asyncio.Task[None]) -> None:
         self.engine = engine
         self.opening = opening
+        self.is_open = False
         self.waiting = 0
         self.streams = 0
 
@@ -67,6 +69,7 @@ class _Live:
         if not self.opening.done():
             await asyncio.wait((self.opening,))
         self.opening.result()
+        self.is_open = True
 
     def settled(self) -> None:
         self.waiting -= 1
@@ -213,6 +216,15 @@ class LiveEntities:
         live.waiting += 1
         self._idle.remove(live.engine)
         call.when_settled(live.settled)
+        if not live.is_open:
+            await self._wait_until_open(live, call)
+        if live.engine.is_over:
+            call.fail(EntityTerminating())
+        else:
+            live.engine.begin(call)
+        return live
+
+    async def _wait_until_open(self, live: _Live, call: Call) -> None:
         try:
             await live.opened()
         except BaseException:
@@ -221,11 +233,6 @@ class LiveEntities:
             if live.engine.is_idle():
                 self.became_idle(live.engine)
             raise
-        if live.engine.is_over:
-            call.fail(EntityTerminating())
-        else:
-            live.engine.begin(call)
-        return live
 
     async def bring_into_memory(self, entity_id: str) -> None:
         """Return when the user function has an entity's state; see `HomeOfEntities`."""

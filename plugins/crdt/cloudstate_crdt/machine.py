@@ -37,6 +37,7 @@ from cloudstate_crdt.instructions import (
     Commit,
     Committed,
     CopyChanged,
+    CopyNotRead,
     CopyRead,
     Crash,
     Emit,
@@ -55,9 +56,9 @@ from cloudstate_crdt.instructions import (
     TimedOut,
 )
 from cloudstate_crdt.replicas import Deleted
-from cloudstate_crdt.translation.deltas import after, difference, is_foreseen, whole
+from cloudstate_crdt.translation.deltas import advance, catch_up, whole
 from cloudstate_crdt.translation.faults import TranslationFault
-from cloudstate_crdt.translation.translation import View
+from cloudstate_crdt.translation.translation import Portion, View
 
 __all__ = ["CrdtMachine", "State"]
 
@@ -115,7 +116,8 @@ class CrdtMachine:
         self._service_name = service_name
         self._entity_id = entity_id
         self._output_type_urls = output_type_urls
-        # What the user function has, as far as it was told or has said itself.
+        # What the user function has, as far as it was told or has said itself. It is changed in
+        # place, since it may be large.
         self._known: View | None = None
         self._unanswered: dict[int, _Unanswered] = {}
         # Client streams, by the command that began them, with its name.
@@ -137,6 +139,10 @@ class CrdtMachine:
             or self._committing
             or self._is_reading
         )
+
+    def may_compare(self) -> bool:
+        """Return whether the copy may be looked at now; if not, give `CopyNotRead`."""
+        return not self._is_outstanding()
 
     def receive(self, input_: Input) -> Instructions:
         """Take one input and return what must be done now."""
@@ -167,6 +173,9 @@ class CrdtMachine:
                 return self._catch_up()
             case CopyRead(view):
                 return self._compare(view)
+            case CopyNotRead():
+                self._is_reading, self._copy_is_news = False, True
+                return self._catch_up()
             case ClientLeft(command_id):
                 return self._cancel(command_id)
             case NotCommitted(operation, has_changed):
@@ -377,12 +386,11 @@ class CrdtMachine:
         """Keep in mind what the user function has made of what it had; return what is wrong."""
         if not change.HasField("update"):
             return ""
-        had = self._known
         try:
-            self._known = after(had, change.update)
+            self._known, is_foreseen = advance(self._known, change.update)
         except TranslationFault as fault:
             return str(fault)
-        if not is_foreseen(had, change.update):
+        if not is_foreseen:
             self._copy_is_news = True
         return ""
 
@@ -415,9 +423,10 @@ class CrdtMachine:
     def _is_outstanding(self) -> bool:
         return bool(self._unanswered or self._cancelling or self._committing)
 
-    def _compare(self, view: View | Deleted | None) -> Instructions:
+    def _compare(self, view: View | Portion | Deleted | None) -> Instructions:
         self._is_reading = False
         if self._is_outstanding():
+            assert not isinstance(view, Portion), "what it shows would not be shown again"
             self._copy_is_news = True
             return ()
         if isinstance(view, Deleted):
@@ -427,10 +436,9 @@ class CrdtMachine:
                 return self._catch_up()
             return self._crash("Unexpected entity state", "it is gone from the store")
         try:
-            delta = difference(self._known, view)
+            self._known, delta = catch_up(self._known, view)
         except TranslationFault as fault:
             return self._crash("Unexpected entity state", str(fault))
-        self._known = view
         if delta is None:
             return self._catch_up()
         return [Send(CrdtStreamIn(delta=delta)), *self._catch_up()]

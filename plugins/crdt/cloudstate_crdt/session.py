@@ -168,6 +168,9 @@ class State:
     ENDED: Final = "ended"
 
 
+_OVER = (State.ENDED, State.DELETED)
+
+
 class CrdtSession:
     """One stream: the CRDT of one entity, its commands, and the streams of its clients.
 
@@ -190,24 +193,25 @@ class CrdtSession:
 
     def receive(self, input_: Input) -> Sequence[Instruction]:
         """Take one input and return what must be done now."""
-        match self.state, input_:
-            case ((State.ENDED | State.DELETED), _):
-                return ()
-            case _, CrdtStreamIn():
+        state = self.state
+        if state in _OVER:
+            return ()
+        match input_:
+            case CrdtStreamIn():
                 return self._receive_message(input_)
-            case State.HANDLING, Returned():
+            case Returned() if state == State.HANDLING:
                 return self._answer(input_)
-            case State.CANCELLING, Released(side_effects, consistency):
+            case Released(side_effects, consistency) if state == State.CANCELLING:
                 return self._release(side_effects, consistency)
-            case ((State.HANDLING | State.CANCELLING), Raised(reason)):
+            case Raised(reason) if state in {State.HANDLING, State.CANCELLING}:
                 return self._fail(self._command_id, f"Unexpected failure: {reason}")
-            case State.READY, Noticed():
+            case Noticed() if state == State.READY:
                 return self._push(input_)
-            case State.READY, NoticedWrongly(command_id, reason):
+            case NoticedWrongly(command_id, reason) if state == State.READY:
                 failure = Failure(description=f"Unexpected failure: {reason}")
                 return self._push(Noticed(command_id, ClientAction(failure=failure)))
             case _:
-                return self._violation(0, f"{type(input_).__name__} while {self.state}")
+                return self._violation(0, f"{type(input_).__name__} while {state}")
 
     def _receive_message(self, message: CrdtStreamIn) -> Sequence[Instruction]:
         match self.state, message.WhichOneof("message"):

@@ -2,13 +2,18 @@
 
 `view_of`, `whole` and `difference` lead from this node's state to what a user function is told;
 `after` and `write` lead from what a user function says to what it has, and to the state.
+
+Whoever keeps in mind what a user function has, uses `advance` and `catch_up`: they do not make a
+new view of a large state for a small change of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any as AnyType
 
 from cloudstate.crdt_pb2 import CrdtDelta
+from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.translation.counters import GCounterTranslation, PNCounterTranslation
 from cloudstate_crdt.translation.faults import BadDelta, Incompatible
@@ -19,9 +24,27 @@ from cloudstate_crdt.translation.single_values import (
     LWWRegisterTranslation,
     VoteTranslation,
 )
-from cloudstate_crdt.translation.translation import Translation, View, Viewpoint, Writer
+from cloudstate_crdt.translation.translation import (
+    KeyedTranslation,
+    Portion,
+    Translation,
+    View,
+    Viewpoint,
+    Writer,
+)
 
-__all__ = ["after", "difference", "is_foreseen", "state_type_of", "view_of", "whole", "write"]
+__all__ = [
+    "advance",
+    "after",
+    "catch_up",
+    "difference",
+    "is_foreseen",
+    "portion_of",
+    "state_type_of",
+    "view_of",
+    "whole",
+    "write",
+]
 
 
 class _AnyType:
@@ -48,6 +71,20 @@ class _AnyType:
             raise Incompatible(f"expected a type of the protocol, found {state.type_name!r}")
         return View(state.type_name, translation.content(state, viewpoint))
 
+    def portion(self, state: Lattice, keys: Iterable[Segment], viewpoint: Viewpoint) -> Portion:
+        keyed = self._keyed(state.type_name)
+        return Portion(state.type_name, keyed.places(state, keys, viewpoint))
+
+    def catch_up(self, had: View | None, has: View | Portion) -> tuple[View, CrdtDelta | None]:
+        if isinstance(has, View):
+            return has, self.difference(had, has)
+        if had is None or had.type_name != has.type_name:
+            raise Incompatible(f"expected to know a {has.type_name!r} whose part is seen")
+        keyed = self._keyed(has.type_name)
+        inner = keyed.difference_in(had.content, has.places)
+        keyed.put(had.content, has.places)
+        return had, None if inner is None else _packed(has.type_name, inner)
+
     def whole(self, view: View) -> CrdtDelta:
         return _packed(view.type_name, self._by_name[view.type_name].whole(view.content))
 
@@ -66,6 +103,17 @@ class _AnyType:
         inner = getattr(delta, name)
         return View(name, self._by_name[name].after(had and had.content, inner))
 
+    def advance(self, had: View | None, delta: CrdtDelta) -> View:
+        return self.advance_foreseeing(had, delta)[0]
+
+    def advance_foreseeing(self, had: View | None, delta: CrdtDelta) -> tuple[View, bool]:
+        name = _type_name(delta)
+        if had is not None and had.type_name != name:
+            raise Incompatible(f"expected a delta of type {had.type_name!r}, found {name!r}")
+        translation, content, inner = self._by_name[name], had and had.content, getattr(delta, name)
+        foreseen = translation.is_foreseen(content, inner)
+        return View(name, translation.advance(content, inner)), foreseen
+
     def is_foreseen(self, had: View | None, delta: CrdtDelta) -> bool:
         name = _type_name(delta)
         content = had.content if had is not None and had.type_name == name else None
@@ -80,6 +128,11 @@ class _AnyType:
             raise Incompatible(f"expected a delta of type {state.type_name!r}, found {name!r}")
         written: Lattice = self._by_name[name].write(state, getattr(delta, name), writer)
         return written
+
+    def _keyed(self, name: str) -> KeyedTranslation[AnyType, AnyType, AnyType, AnyType]:
+        translation = self._by_name[name]
+        assert isinstance(translation, KeyedTranslation), "only these are looked at in part"
+        return translation
 
 
 def _type_name(delta: CrdtDelta) -> str:
@@ -105,6 +158,17 @@ def view_of(state: Lattice, viewpoint: Viewpoint) -> View:
     return _ANY_TYPE.view(state, viewpoint)
 
 
+def portion_of(state: Lattice, keys: Iterable[Segment], viewpoint: Viewpoint) -> Portion:
+    """Return what a user function can know of a map or a removable set, in some places only.
+
+    Args:
+        state: An `ORMap` or `ORSet`.
+        keys: Keys or elements; they need not be there.
+        viewpoint: From where it is looked at.
+    """
+    return _ANY_TYPE.portion(state, keys, viewpoint)
+
+
 def whole(view: View) -> CrdtDelta:
     """Return the delta that brings a user function from nothing to a view."""
     return _ANY_TYPE.whole(view)
@@ -127,6 +191,39 @@ def after(had: View | None, delta: CrdtDelta) -> View:
         Incompatible: The delta is of another type than what it had.
     """
     return _ANY_TYPE.after(had, delta)
+
+
+def advance(had: View | None, delta: CrdtDelta) -> tuple[View, bool]:
+    """Take note of a delta that a user function has sent.
+
+    Args:
+        had: What it had, which must not be used further; None if it had nothing.
+        delta: What it sent.
+
+    Returns:
+        What `after` and what `is_foreseen` would return.
+
+    Raises:
+        TranslationFault: As `after` says. What it has now is not known.
+    """
+    return _ANY_TYPE.advance_foreseeing(had, delta)
+
+
+def catch_up(had: View | None, has: View | Portion) -> tuple[View, CrdtDelta | None]:
+    """Take note of what has become of a state, at the cost of that.
+
+    Args:
+        had: What the user function had, which must not be used further; None if it had nothing.
+        has: How the state looks; or how it looks in all places that can have changed since it
+            looked as `had`.
+
+    Returns:
+        How the state looks, and what `difference` would return for that.
+
+    Raises:
+        Incompatible: No delta leads there.
+    """
+    return _ANY_TYPE.catch_up(had, has)
 
 
 def is_foreseen(had: View | None, delta: CrdtDelta) -> bool:

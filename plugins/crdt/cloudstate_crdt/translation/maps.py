@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Protocol
 
 from google.protobuf.message import Message
@@ -12,12 +12,12 @@ from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.replica import Replica
 from cloudstate_crdt.translation.faults import Incompatible
-from cloudstate_crdt.translation.translation import Translation, View, Viewpoint, Writer
+from cloudstate_crdt.translation.translation import KeyedTranslation, View, Viewpoint, Writer
 from cloudstate_crdt.types.ormap import ORMap
 
 __all__ = ["Entries", "ORMapTranslation", "Values"]
 
-Entries = Mapping[Segment, View]
+Entries = dict[Segment, View]
 
 
 class Values(Protocol):
@@ -31,6 +31,8 @@ class Values(Protocol):
 
     def after(self, had: View | None, delta: CrdtDelta) -> View: ...
 
+    def advance(self, had: View | None, delta: CrdtDelta) -> View: ...
+
     def is_foreseen(self, had: View | None, delta: CrdtDelta) -> bool: ...
 
     def state_type(self, delta: CrdtDelta) -> type[Lattice]: ...
@@ -38,7 +40,7 @@ class Values(Protocol):
     def write(self, state: Lattice, delta: CrdtDelta, writer: Writer) -> Lattice: ...
 
 
-class ORMapTranslation(Translation[ORMap, Entries, ORMapDelta]):
+class ORMapTranslation(KeyedTranslation[ORMap, Entries, ORMapDelta, View | None]):
     """A map is known by what is under each of its keys."""
 
     state_type: ClassVar[type[Lattice]] = ORMap
@@ -49,62 +51,107 @@ class ORMapTranslation(Translation[ORMap, Entries, ORMapDelta]):
         self._values = values
 
     def content(self, state: ORMap, viewpoint: Viewpoint) -> Entries:
-        entries = {}
-        for key in state:
-            value = state.get(key)
-            assert value is not None, "a key that is there has a value"
-            entries[Segment.of(key)] = self._values.view(value, viewpoint)
-        return entries
+        everything = self.places(state, map(Segment.of, state), viewpoint)
+        return {key: view for key, view in everything.items() if view is not None}
+
+    def places(
+        self, state: ORMap, keys: Iterable[Segment], viewpoint: Viewpoint
+    ) -> Mapping[Segment, View | None]:
+        values = ((key, state.get(key.item())) for key in keys)
+        return {
+            key: None if value is None else self._values.view(value, viewpoint)
+            for key, value in values
+        }
 
     def whole(self, content: Entries) -> ORMapDelta:
-        return ORMapDelta(added=self._added(content, content))
+        return ORMapDelta(
+            added=[
+                ORMapEntryDelta(key=key.item(), delta=self._values.whole(content[key]))
+                for key in sorted(content)
+            ]
+        )
 
     def difference(self, had: Entries, has: Entries) -> ORMapDelta | None:
         if had == has:
             return None
-        if not has:
+        return self.difference_in(had, {key: has.get(key) for key in had.keys() | has.keys()})
+
+    def difference_in(
+        self, had: Entries, places: Mapping[Segment, View | None]
+    ) -> ORMapDelta | None:
+        changed = {key: view for key, view in places.items() if had.get(key) != view}
+        if not changed:
+            return None
+        kept = [view for view in places.values() if view is not None]
+        if not kept and had.keys() <= places.keys():
             return ORMapDelta(cleared=True)
-        removed = {key for key in had if key not in has}
-        added = {key for key in has if key not in had}
-        updated = []
-        for key in sorted(had.keys() & has.keys()):
-            try:
-                delta = self._values.difference(had[key], has[key])
-            except Incompatible:
-                # Removed and put there again by another node: of another type, or begun anew.
-                removed.add(key)
-                added.add(key)
-                continue
-            if delta is not None:
-                updated.append(ORMapEntryDelta(key=key.item(), delta=delta))
-        gone = [key.item() for key in sorted(removed)]
-        return ORMapDelta(removed=gone, updated=updated, added=self._added(has, added))
+        delta = ORMapDelta()
+        for key in sorted(changed):
+            self._tell(delta, key, had.get(key), changed[key])
+        return delta
+
+    def _tell(self, delta: ORMapDelta, key: Segment, was: View | None, view: View | None) -> None:
+        """Add to a delta what has become of an entry."""
+        update = None if was is None or view is None else self._update(was, view)
+        if update is not None:
+            delta.updated.add(key=key.item(), delta=update)
+            return
+        if was is not None:
+            delta.removed.append(key.item())
+        if view is not None:
+            delta.added.add(key=key.item(), delta=self._values.whole(view))
+
+    def _update(self, was: View, view: View) -> CrdtDelta | None:
+        try:
+            return self._values.difference(was, view)
+        except Incompatible:
+            # Removed and put there again by another node: of another type, or begun anew.
+            return None
+
+    def put(self, had: Entries, places: Mapping[Segment, View | None]) -> None:
+        for key, view in places.items():
+            if view is None:
+                had.pop(key, None)
+            else:
+                had[key] = view
 
     def after(self, had: Entries | None, delta: ORMapDelta) -> Entries:
-        entries = {} if had is None or delta.cleared else dict(had)
+        return self._changed({} if had is None else dict(had), delta, self._values.after)
+
+    def advance(self, had: Entries | None, delta: ORMapDelta) -> Entries:
+        return self._changed({} if had is None else had, delta, self._values.advance)
+
+    @staticmethod
+    def _changed(
+        entries: Entries, delta: ORMapDelta, after: Callable[[View | None, CrdtDelta], View]
+    ) -> Entries:
+        if delta.cleared:
+            entries.clear()
         for item in delta.removed:
             entries.pop(Segment.of(item), None)
         for entry in delta.updated:
             key = Segment.of(entry.key)
             present = entries.get(key)
             if present is not None and present.type_name == entry.delta.WhichOneof("delta"):
-                entries[key] = self._values.after(present, entry.delta)
+                entries[key] = after(present, entry.delta)
         for entry in delta.added:
             key = Segment.of(entry.key)
             present = entries.get(key)
             if present is not None and present.type_name != entry.delta.WhichOneof("delta"):
                 present = None
-            entries[key] = self._values.after(present, entry.delta)
+            entries[key] = after(present, entry.delta)
         return entries
 
     def is_foreseen(self, had: Entries | None, delta: ORMapDelta) -> bool:
-        present = {} if had is None or delta.cleared else dict(had)
-        for key in delta.removed:
-            present.pop(Segment.of(key), None)
-        return all(
-            self._values.is_foreseen(present.get(Segment.of(entry.key)), entry.delta)
-            for entry in (*delta.updated, *delta.added)
-        )
+        present = {} if had is None or delta.cleared else had
+        removed = set(map(Segment.of, delta.removed))
+
+        def is_foreseen(entry: ORMapEntryDelta) -> bool:
+            key = Segment.of(entry.key)
+            value = None if key in removed else present.get(key)
+            return self._values.is_foreseen(value, entry.delta)
+
+        return all(map(is_foreseen, (*delta.updated, *delta.added)))
 
     def write(self, state: ORMap, delta: ORMapDelta, writer: Writer) -> ORMap:
         # A map inside a map shares its store, and so do its deltas: they are joined there.
@@ -125,9 +172,3 @@ class ORMapTranslation(Translation[ORMap, Entries, ORMapDelta]):
 
         type_ = self._values.state_type(entry.delta)
         return state.update(writer.replica, entry.key, type_, change)
-
-    def _added(self, entries: Entries, keys: Iterable[Segment]) -> list[ORMapEntryDelta]:
-        return [
-            ORMapEntryDelta(key=key.item(), delta=self._values.whole(entries[key]))
-            for key in sorted(keys)
-        ]

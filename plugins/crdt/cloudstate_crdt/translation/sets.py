@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from google.protobuf.any_pb2 import Any
@@ -12,20 +12,25 @@ from cloudstate.crdt_pb2 import GSetDelta, ORSetDelta
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.translation.faults import Incompatible
-from cloudstate_crdt.translation.translation import Translation, Viewpoint, Writer
+from cloudstate_crdt.translation.translation import (
+    KeyedTranslation,
+    Translation,
+    Viewpoint,
+    Writer,
+)
 from cloudstate_crdt.types.gset import GSet
 from cloudstate_crdt.types.orset import ORSet
 
 __all__ = ["GSetTranslation", "ORSetTranslation"]
 
-Elements = frozenset[Segment]
+Elements = set[Segment]
 
 
 def _elements(items: Iterable[Any]) -> Elements:
-    return frozenset(map(Segment.of, items))
+    return set(map(Segment.of, items))
 
 
-def _items(elements: Elements) -> list[Any]:
+def _items(elements: Iterable[Segment]) -> list[Any]:
     return [element.item() for element in sorted(elements)]
 
 
@@ -47,7 +52,12 @@ class GSetTranslation(Translation[GSet, Elements, GSetDelta]):
         return self.whole(has - had) if has != had else None
 
     def after(self, had: Elements | None, delta: GSetDelta) -> Elements:
-        return (had or frozenset()) | _elements(delta.added)
+        return self.advance(None if had is None else set(had), delta)
+
+    def advance(self, had: Elements | None, delta: GSetDelta) -> Elements:
+        elements = set() if had is None else had
+        elements.update(_elements(delta.added))
+        return elements
 
     def write(self, state: GSet, delta: GSetDelta, writer: Writer) -> GSet:
         changed = GSet()
@@ -56,7 +66,7 @@ class GSetTranslation(Translation[GSet, Elements, GSetDelta]):
         return changed
 
 
-class ORSetTranslation(Translation[ORSet, Elements, ORSetDelta]):
+class ORSetTranslation(KeyedTranslation[ORSet, Elements, ORSetDelta, bool]):
     """A set is known by its elements."""
 
     state_type: ClassVar[type[Lattice]] = ORSet
@@ -69,16 +79,34 @@ class ORSetTranslation(Translation[ORSet, Elements, ORSetDelta]):
         return ORSetDelta(added=_items(content))
 
     def difference(self, had: Elements, has: Elements) -> ORSetDelta | None:
-        if had == has:
-            return None
-        removed, added = had - has, has - had
-        if len(removed) + len(added) > len(has):
-            return ORSetDelta(cleared=True, added=_items(has))
-        return ORSetDelta(removed=_items(removed), added=_items(added))
+        return _change(had, removed=had - has, added=has - had)
 
     def after(self, had: Elements | None, delta: ORSetDelta) -> Elements:
-        kept = frozenset() if had is None or delta.cleared else had
-        return (kept - _elements(delta.removed)) | _elements(delta.added)
+        return self.advance(None if had is None else set(had), delta)
+
+    def advance(self, had: Elements | None, delta: ORSetDelta) -> Elements:
+        elements = set() if had is None else had
+        if delta.cleared:
+            elements.clear()
+        elements.difference_update(_elements(delta.removed))
+        elements.update(_elements(delta.added))
+        return elements
+
+    def places(
+        self, state: ORSet, keys: Iterable[Segment], viewpoint: Viewpoint
+    ) -> Mapping[Segment, bool]:
+        return {key: key.item() in state for key in keys}
+
+    def difference_in(self, had: Elements, places: Mapping[Segment, bool]) -> ORSetDelta | None:
+        return _change(
+            had,
+            removed={key for key, is_there in places.items() if not is_there and key in had},
+            added={key for key, is_there in places.items() if is_there and key not in had},
+        )
+
+    def put(self, had: Elements, places: Mapping[Segment, bool]) -> None:
+        for key, is_there in places.items():
+            (had.add if is_there else had.discard)(key)
 
     def write(self, state: ORSet, delta: ORSetDelta, writer: Writer) -> ORSet:
         # A set inside a map shares the map's store, and so do its deltas: they are joined there.
@@ -88,3 +116,11 @@ class ORSetTranslation(Translation[ORSet, Elements, ORSetDelta]):
         for element in delta.added:
             changed.join(state.add(writer.replica, element).store)
         return ORSet(changed)
+
+
+def _change(had: Elements, removed: Elements, added: Elements) -> ORSetDelta | None:
+    if not removed and not added:
+        return None
+    if len(removed) + len(added) > len(had) - len(removed) + len(added):
+        return ORSetDelta(cleared=True, added=_items((had - removed) | added))
+    return ORSetDelta(removed=_items(removed), added=_items(added))

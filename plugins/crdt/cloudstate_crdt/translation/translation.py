@@ -8,20 +8,22 @@ to be told; a delta that it sends is applied to its view, to know what it has, a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any as AnyType
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
+from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.replica import Replica
 
-__all__ = ["Translation", "View", "Viewpoint", "Writer"]
+__all__ = ["KeyedTranslation", "Portion", "Translation", "View", "Viewpoint", "Writer"]
 
 StateT = TypeVar("StateT", bound=Lattice)
 ContentT = TypeVar("ContentT")
 DeltaT = TypeVar("DeltaT", bound=Message)
+PlaceT = TypeVar("PlaceT")
 
 
 class View(NamedTuple):
@@ -29,11 +31,24 @@ class View(NamedTuple):
 
     Attributes:
         type_name: Of the state's type, and of its field in `CrdtDelta`.
-        content: As the type's `Translation` makes it; compared with `==`, never changed.
+        content: As the type's `Translation` makes it; compared with `==`, and changed by nobody but
+            `advance` and `catch_up`, for the one to whom the view belongs.
     """
 
     type_name: str
     content: AnyType
+
+
+class Portion(NamedTuple):
+    """What a user function can know of a part of a state.
+
+    Attributes:
+        type_name: As of a `View`.
+        places: By key or element, what is there: as the type's `KeyedTranslation` makes it.
+    """
+
+    type_name: str
+    places: Mapping[Segment, AnyType]
 
 
 class Viewpoint(NamedTuple):
@@ -95,6 +110,10 @@ class Translation(ABC, Generic[StateT, ContentT, DeltaT]):
             TranslationFault: It may not send that.
         """
 
+    def advance(self, had: ContentT | None, delta: DeltaT) -> ContentT:
+        """Return what `after` returns; it may be `had` itself, changed."""
+        return self.after(had, delta)
+
     def is_foreseen(self, had: ContentT | None, delta: DeltaT) -> bool:
         """Return whether a state that looks as `had` will look as the user function takes it to.
 
@@ -113,3 +132,23 @@ class Translation(ABC, Generic[StateT, ContentT, DeltaT]):
             TranslationFault: The state cannot take the delta. It may have taken a part.
             StateRefused: As the fault says, likewise.
         """
+
+
+class KeyedTranslation(
+    Translation[StateT, ContentT, DeltaT], Generic[StateT, ContentT, DeltaT, PlaceT]
+):
+    """One type that can be large, and be looked at in part."""
+
+    @abstractmethod
+    def places(
+        self, state: StateT, keys: Iterable[Segment], viewpoint: Viewpoint
+    ) -> Mapping[Segment, PlaceT]:
+        """Return what a user function can know of a state in some places."""
+
+    @abstractmethod
+    def difference_in(self, had: ContentT, places: Mapping[Segment, PlaceT]) -> DeltaT | None:
+        """Return what `difference` returns for what was had, and the same with these places."""
+
+    @abstractmethod
+    def put(self, had: ContentT, places: Mapping[Segment, PlaceT]) -> None:
+        """Change what was had in these places."""

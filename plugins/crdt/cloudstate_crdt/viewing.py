@@ -1,0 +1,61 @@
+"""Looking at one copy again and again, at the cost of what has changed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cloudstate_crdt.items import Segment
+from cloudstate_crdt.lattice import Lattice
+from cloudstate_crdt.touched import Touched
+from cloudstate_crdt.translation.deltas import portion_of, view_of
+from cloudstate_crdt.translation.translation import Portion, View, Viewpoint
+from cloudstate_crdt.types.dotted import DottedLattice
+
+__all__ = ["Viewer"]
+
+
+class Viewer:
+    """Shows a copy as a user function can know it; the whole of it at first.
+
+    A state made of dotted leaves takes note of what is changed in it. It does so for one who looks:
+    whoever finds that it did not do so for him, since it was read from the store again or shown to
+    somebody else, looks at the whole.
+    """
+
+    def __init__(self, node: str) -> None:
+        """Start with nothing seen; `node` is from where it is looked."""
+        self._node = node
+        self._members: frozenset[str] = frozenset()
+        self._touched: Touched | None = None
+
+    def look(self, state: Lattice, members: Collection[str]) -> View | Portion:
+        """Return how a state looks, or what can look otherwise than the last time.
+
+        Args:
+            state: The copy, which must not be changed meanwhile.
+            members: Names of the nodes whose voices count.
+
+        Raises:
+            Incompatible: The state is of a type that the protocol does not have.
+        """
+        viewpoint = Viewpoint(self._node, members)
+        segments = self._changed_since_last(state, frozenset(members))
+        if segments is None:
+            return view_of(state, viewpoint)
+        # What is under a key may have been of several types.
+        keys = {segment._replace(type_name="") for segment in segments}
+        return portion_of(state, keys, viewpoint)
+
+    def _changed_since_last(
+        self, state: Lattice, members: frozenset[str]
+    ) -> Collection[Segment] | None:
+        """Return what can look otherwise, and begin anew; None if that is everything."""
+        store = state.store if isinstance(state, DottedLattice) else None
+        seen, self._touched = self._touched, None
+        was, self._members = self._members, members
+        if store is None:
+            return None
+        noted, store.touched = store.touched, Touched()
+        self._touched = store.touched
+        # A vote in a map looks otherwise when the members are others.
+        return noted.segments if noted is not None and noted is seen and was == members else None
