@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!cloudstate_crdt/replication.proto\x12\x0f\x63loudstate_crdt\"\x8f\x03\n\x07Message\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07process\x18\x02 \x01(\x06\x12+\n\x07\x63hanges\x18\x03 \x01(\x0b\x32\x18.cloudstate_crdt.ChangesH\x00\x12)\n\x06stored\x18\x04 \x01(\x0b\x32\x17.cloudstate_crdt.StoredH\x00\x12+\n\x07missing\x18\x05 \x01(\x0b\x32\x18.cloudstate_crdt.MissingH\x00\x12)\n\x06status\x18\x06 \x01(\x0b\x32\x17.cloudstate_crdt.StatusH\x00\x12+\n\x07\x62uckets\x18\x07 \x01(\x0b\x32\x18.cloudstate_crdt.BucketsH\x00\x12-\n\x08\x65ntities\x18\x08 \x01(\x0b\x32\x19.cloudstate_crdt.EntitiesH\x00\x12)\n\x06states\x18\t \x01(\x0b\x32\x17.cloudstate_crdt.StatesH\x00\x12%\n\x04part\x18\n \x01(\x0b\x32\x15.cloudstate_crdt.PartH\x00\x42\x06\n\x04\x62ody\"\n\n\x08\x44\x65letion\"\x8e\x01\n\x0c\x45ntityChange\x12\x11\n\tentity_id\x18\x01 \x01(\t\x12\x0f\n\x05state\x18\x02 \x01(\x0cH\x00\x12-\n\x08\x64\x65letion\x18\x03 \x01(\x0b\x32\x19.cloudstate_crdt.DeletionH\x00\x12\x11\n\tsequences\x18\x04 \x03(\x04\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\x08\x42\x08\n\x06\x63hange\"L\n\x07\x43hanges\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.cloudstate_crdt.EntityChange\x12\x11\n\tforgotten\x18\x02 \x01(\x04\",\n\x06Stored\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12\x11\n\tsequences\x18\x02 \x03(\x04\"$\n\x05Range\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"B\n\x07Missing\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.cloudstate_crdt.Range\"7\n\x06Status\x12\x0c\n\x04last\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\")\n\x07\x42uckets\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\"1\n\x0c\x45ntityDigest\x12\x11\n\tentity_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"I\n\x06\x42ucket\x12\x0e\n\x06number\x18\x01 \x01(\r\x12/\n\x08\x65ntities\x18\x02 \x03(\x0b\x32\x1d.cloudstate_crdt.EntityDigest\"Q\n\x08\x45ntities\x12\r\n\x05round\x18\x01 \x01(\x04\x12(\n\x07\x62uckets\x18\x02 \x03(\x0b\x32\x17.cloudstate_crdt.Bucket\x12\x0c\n\x04more\x18\x03 \x01(\x08\"|\n\x06States\x12\r\n\x05round\x18\x01 \x01(\x04\x12-\n\x06states\x18\x02 \x03(\x0b\x32\x1d.cloudstate_crdt.EntityChange\x12\x0e\n\x06wanted\x18\x03 \x03(\t\x12\x13\n\x0bwere_wanted\x18\x04 \x01(\x08\x12\x0f\n\x07is_last\x18\x05 \x01(\x08\"B\n\x04Part\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!cloudstate_crdt/replication.proto\x12\x0f\x63loudstate_crdt\"\xd6\x03\n\x07Message\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07process\x18\x02 \x01(\x06\x12+\n\x07\x63hanges\x18\x03 \x01(\x0b\x32\x18.cloudstate_crdt.ChangesH\x00\x12)\n\x06stored\x18\x04 \x01(\x0b\x32\x17.cloudstate_crdt.StoredH\x00\x12+\n\x07missing\x18\x05 \x01(\x0b\x32\x18.cloudstate_crdt.MissingH\x00\x12)\n\x06status\x18\x06 \x01(\x0b\x32\x17.cloudstate_crdt.StatusH\x00\x12+\n\x07\x62uckets\x18\x07 \x01(\x0b\x32\x18.cloudstate_crdt.BucketsH\x00\x12-\n\x08\x65ntities\x18\x08 \x01(\x0b\x32\x19.cloudstate_crdt.EntitiesH\x00\x12)\n\x06states\x18\t \x01(\x0b\x32\x17.cloudstate_crdt.StatesH\x00\x12%\n\x04part\x18\n \x01(\x0b\x32\x15.cloudstate_crdt.PartH\x00\x12\x31\n\ndepartures\x18\x0b \x01(\x0b\x32\x1b.cloudstate_crdt.DeparturesH\x00\x12\x12\n\ngeneration\x18\x0c \x01(\x06\x42\x06\n\x04\x62ody\"\n\n\x08\x44\x65letion\"\x8e\x01\n\x0c\x45ntityChange\x12\x11\n\tentity_id\x18\x01 \x01(\t\x12\x0f\n\x05state\x18\x02 \x01(\x0cH\x00\x12-\n\x08\x64\x65letion\x18\x03 \x01(\x0b\x32\x19.cloudstate_crdt.DeletionH\x00\x12\x11\n\tsequences\x18\x04 \x03(\x04\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\x08\x42\x08\n\x06\x63hange\"L\n\x07\x43hanges\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.cloudstate_crdt.EntityChange\x12\x11\n\tforgotten\x18\x02 \x01(\x04\",\n\x06Stored\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12\x11\n\tsequences\x18\x02 \x03(\x04\"$\n\x05Range\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"B\n\x07Missing\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.cloudstate_crdt.Range\"7\n\x06Status\x12\x0c\n\x04last\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\")\n\x07\x42uckets\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\"1\n\x0c\x45ntityDigest\x12\x11\n\tentity_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"I\n\x06\x42ucket\x12\x0e\n\x06number\x18\x01 \x01(\r\x12/\n\x08\x65ntities\x18\x02 \x03(\x0b\x32\x1d.cloudstate_crdt.EntityDigest\"Q\n\x08\x45ntities\x12\r\n\x05round\x18\x01 \x01(\x04\x12(\n\x07\x62uckets\x18\x02 \x03(\x0b\x32\x17.cloudstate_crdt.Bucket\x12\x0c\n\x04more\x18\x03 \x01(\x08\"|\n\x06States\x12\r\n\x05round\x18\x01 \x01(\x04\x12-\n\x06states\x18\x02 \x03(\x0b\x32\x1d.cloudstate_crdt.EntityChange\x12\x0e\n\x06wanted\x18\x03 \x03(\t\x12\x13\n\x0bwere_wanted\x18\x04 \x01(\x08\x12\x0f\n\x07is_last\x18\x05 \x01(\x08\"B\n\x04Part\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"#\n\x04Life\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"V\n\nRetirement\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12+\n\x0cparticipants\x18\x03 \x03(\x0b\x32\x15.cloudstate_crdt.Life\"n\n\nDepartures\x12\x0c\n\x04view\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x08to_adopt\x18\x03 \x01(\x04\x12\x30\n\x0bretirements\x18\x04 \x03(\x0b\x32\x1b.cloudstate_crdt.Retirementb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,31 +33,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cloudstate_crdt.replication
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MESSAGE']._serialized_start=55
-  _globals['_MESSAGE']._serialized_end=454
-  _globals['_DELETION']._serialized_start=456
-  _globals['_DELETION']._serialized_end=466
-  _globals['_ENTITYCHANGE']._serialized_start=469
-  _globals['_ENTITYCHANGE']._serialized_end=611
-  _globals['_CHANGES']._serialized_start=613
-  _globals['_CHANGES']._serialized_end=689
-  _globals['_STORED']._serialized_start=691
-  _globals['_STORED']._serialized_end=735
-  _globals['_RANGE']._serialized_start=737
-  _globals['_RANGE']._serialized_end=773
-  _globals['_MISSING']._serialized_start=775
-  _globals['_MISSING']._serialized_end=841
-  _globals['_STATUS']._serialized_start=843
-  _globals['_STATUS']._serialized_end=898
-  _globals['_BUCKETS']._serialized_start=900
-  _globals['_BUCKETS']._serialized_end=941
-  _globals['_ENTITYDIGEST']._serialized_start=943
-  _globals['_ENTITYDIGEST']._serialized_end=992
-  _globals['_BUCKET']._serialized_start=994
-  _globals['_BUCKET']._serialized_end=1067
-  _globals['_ENTITIES']._serialized_start=1069
-  _globals['_ENTITIES']._serialized_end=1150
-  _globals['_STATES']._serialized_start=1152
-  _globals['_STATES']._serialized_end=1276
-  _globals['_PART']._serialized_start=1278
-  _globals['_PART']._serialized_end=1344
+  _globals['_MESSAGE']._serialized_end=525
+  _globals['_DELETION']._serialized_start=527
+  _globals['_DELETION']._serialized_end=537
+  _globals['_ENTITYCHANGE']._serialized_start=540
+  _globals['_ENTITYCHANGE']._serialized_end=682
+  _globals['_CHANGES']._serialized_start=684
+  _globals['_CHANGES']._serialized_end=760
+  _globals['_STORED']._serialized_start=762
+  _globals['_STORED']._serialized_end=806
+  _globals['_RANGE']._serialized_start=808
+  _globals['_RANGE']._serialized_end=844
+  _globals['_MISSING']._serialized_start=846
+  _globals['_MISSING']._serialized_end=912
+  _globals['_STATUS']._serialized_start=914
+  _globals['_STATUS']._serialized_end=969
+  _globals['_BUCKETS']._serialized_start=971
+  _globals['_BUCKETS']._serialized_end=1012
+  _globals['_ENTITYDIGEST']._serialized_start=1014
+  _globals['_ENTITYDIGEST']._serialized_end=1063
+  _globals['_BUCKET']._serialized_start=1065
+  _globals['_BUCKET']._serialized_end=1138
+  _globals['_ENTITIES']._serialized_start=1140
+  _globals['_ENTITIES']._serialized_end=1221
+  _globals['_STATES']._serialized_start=1223
+  _globals['_STATES']._serialized_end=1347
+  _globals['_PART']._serialized_start=1349
+  _globals['_PART']._serialized_end=1415
+  _globals['_LIFE']._serialized_start=1417
+  _globals['_LIFE']._serialized_end=1452
+  _globals['_RETIREMENT']._serialized_start=1454
+  _globals['_RETIREMENT']._serialized_end=1540
+  _globals['_DEPARTURES']._serialized_start=1542
+  _globals['_DEPARTURES']._serialized_end=1652
 # @@protoc_insertion_point(module_scope)

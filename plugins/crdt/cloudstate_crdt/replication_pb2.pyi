@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Message(_message.Message):
-    __slots__ = ("epoch", "process", "changes", "stored", "missing", "status", "buckets", "entities", "states", "part")
+    __slots__ = ("epoch", "process", "changes", "stored", "missing", "status", "buckets", "entities", "states", "part", "departures", "generation")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,8 @@ class Message(_message.Message):
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    DEPARTURES_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     process: int
     changes: Changes
@@ -29,7 +31,9 @@ class Message(_message.Message):
     entities: Entities
     states: States
     part: Part
-    def __init__(self, epoch: _Optional[int] = ..., process: _Optional[int] = ..., changes: _Optional[_Union[Changes, _Mapping]] = ..., stored: _Optional[_Union[Stored, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., buckets: _Optional[_Union[Buckets, _Mapping]] = ..., entities: _Optional[_Union[Entities, _Mapping]] = ..., states: _Optional[_Union[States, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ...) -> None: ...
+    departures: Departures
+    generation: int
+    def __init__(self, epoch: _Optional[int] = ..., process: _Optional[int] = ..., changes: _Optional[_Union[Changes, _Mapping]] = ..., stored: _Optional[_Union[Stored, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., buckets: _Optional[_Union[Buckets, _Mapping]] = ..., entities: _Optional[_Union[Entities, _Mapping]] = ..., states: _Optional[_Union[States, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., departures: _Optional[_Union[Departures, _Mapping]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class Deletion(_message.Message):
     __slots__ = ()
@@ -150,3 +154,33 @@ class Part(_message.Message):
     count: int
     data: bytes
     def __init__(self, number: _Optional[int] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Life(_message.Message):
+    __slots__ = ("node", "epoch")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    epoch: int
+    def __init__(self, node: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class Retirement(_message.Message):
+    __slots__ = ("node", "epoch", "participants")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    epoch: int
+    participants: _containers.RepeatedCompositeFieldContainer[Life]
+    def __init__(self, node: _Optional[str] = ..., epoch: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Life, _Mapping]]] = ...) -> None: ...
+
+class Departures(_message.Message):
+    __slots__ = ("view", "digest", "to_adopt", "retirements")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TO_ADOPT_FIELD_NUMBER: _ClassVar[int]
+    RETIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    view: bytes
+    digest: bytes
+    to_adopt: int
+    retirements: _containers.RepeatedCompositeFieldContainer[Retirement]
+    def __init__(self, view: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., to_adopt: _Optional[int] = ..., retirements: _Optional[_Iterable[_Union[Retirement, _Mapping]]] = ...) -> None: ...

@@ -16,33 +16,33 @@ import structlog
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.cluster import Cluster, Members
-from cloudstate_core.errors import CloudstateError
-from cloudstate_crdt.errors import StateRefused, TooFewReplicas
+from cloudstate_crdt.departed import Departed
+from cloudstate_crdt.errors import TooFewReplicas
 from cloudstate_crdt.registry import Registry
-from cloudstate_crdt.replicas import Change, Consistency, Replicas, digest_of
+from cloudstate_crdt.replica_work import ReplicaInstruction, ReplicaWork
+from cloudstate_crdt.replicas import Change, Consistency, Replicas
 from cloudstate_crdt.replication.limits import Limits
 from cloudstate_crdt.replication.machine import ReplicationMachine
 from cloudstate_crdt.replication.words import (
+    Adopt,
     Broadcast,
     Changed,
-    Digested,
     Flush,
     GapSuspected,
     Input,
     Instruction,
     Join,
-    Joined,
-    JoinFailed,
-    JoinRefused,
-    Loaded,
+    Keep,
+    LoadDigests,
     MembersChanged,
     Read,
     ReadDigests,
+    ReadTraces,
     Received,
     Report,
+    ScanTraces,
     Send,
     Settle,
-    StateRead,
     Ticked,
     Unsure,
 )
@@ -57,21 +57,18 @@ _TICK_S = 0.1
 #: How many bytes may wait to be sent. More are dropped, and found missing by their receivers.
 _MAX_OUTGOING_BYTES = 32 * 2**20
 
-#: How many digests are given to the machine at once.
-_DIGESTS_AT_ONCE = 500
+#: A node joins, or all have agreed on something: what they report for information.
+_NO_REASON_TO_WORRY = ("node_not_known", "departed_forgotten", "forgotten_elsewhere")
 
 #: How long a node that stops goes on sending.
 _FAREWELL_S = 1.0
-
-#: How long to wait until the store is asked again.
-_STORE_PAUSE_S = 1.0
 
 
 class Replicator:
     """Brings changes to the other nodes and takes in theirs, while the context is open.
 
     Implements `Dissemination`. Everything that decides is in `ReplicationMachine`. As long as this
-    node is the only member, nothing is done at all.
+    node is the only member and has nobody to forget, nothing is done at all.
     """
 
     def __init__(
@@ -89,7 +86,7 @@ class Replicator:
 
         Args:
             persistence_id: Whose entities they are; the same on all nodes.
-            replicas: This node's copies.
+            replicas: This node's copies, which know already who is forgotten in them.
             cluster: This node among the others.
             clock: The time.
             registry: The types that are known; the same on all nodes.
@@ -107,10 +104,14 @@ class Replicator:
             random.randrange,
             cluster.transport.max_message_bytes,
             limits,
+            replicas.retired,
         )
+        self._work = ReplicaWork(replicas, clock, self._topic, self._give)
+        self._loading: asyncio.Task[None] | None = None
+        self._scanning: asyncio.Task[None] | None = None
         self._open = AsyncExitStack()
         self._is_open = False
-        self._has_others = False
+        self._is_needed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._waited = 0
@@ -128,7 +129,7 @@ class Replicator:
         return self._cluster.members.epochs.keys()
 
     async def changed(self, entity_id: str, delta: Change, consistency: str) -> None:
-        if not self._has_others:
+        if not self._is_needed:
             return
         if consistency == Consistency.LOCAL:
             self._give(Changed(entity_id, delta, consistency))
@@ -145,7 +146,7 @@ class Replicator:
             del self._waiters[number]
 
     def unsure(self, entity_id: str) -> None:
-        if self._has_others:
+        if self._is_needed:
             self._give(Unsure(entity_id))
 
     def _too_few(self, consistency: str) -> TooFewReplicas:
@@ -196,43 +197,29 @@ class Replicator:
             if not waiter.done():
                 waiter.set_exception(self._too_few(Consistency.MAJORITY))
 
-    def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _members_changed(self, members: Members) -> None:
+        if not self._is_needed and self._need(members):
+            self._is_needed = True
+            self._begin(self._tick())
+            self._begin(self._send_all())
+            self._load()
         self._give(MembersChanged(members))
-        if not self._has_others and len(members.epochs) > 1:
-            self._has_others = True
-            for work in (self._tick(), self._send_all(), self._load()):
-                self._begin(work)
+
+    def _need(self, members: Members) -> bool:
+        """Whether there is anybody to talk to, or anybody's writing to forget."""
+        retired = self._replicas.retired.departed
+        return len(members.epochs) > 1 or bool(Departed(members.forgotten).without(retired))
 
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(_TICK_S)
             self._give(Ticked(self._clock.monotonic_s()))
-
-    async def _load(self) -> None:
-        """Tell the machine what all copies are."""
-        while True:
-            try:
-                await self._load_digests()
-            except CloudstateError as error:
-                log.warning("digests_not_read", topic=self._topic, error=str(error))
-                await self._clock.sleep(_STORE_PAUSE_S)
-            else:
-                self._give(Loaded())
-                return
-
-    async def _load_digests(self) -> None:
-        read: list[tuple[str, bytes | None]] = []
-        async for entity_id, digest in self._replicas.digests():
-            read.append((entity_id, digest))
-            if len(read) == _DIGESTS_AT_ONCE:
-                self._give(Digested(read))
-                read = []
-        self._give(Digested(read))
 
     # --- The machine -----------------------------------------------------------------
 
@@ -255,26 +242,32 @@ class Replicator:
         match instruction:
             case Broadcast() | Send():
                 self._post(instruction)
-            case Join():
-                self._start(self._join(instruction))
-            case Read():
-                self._start(self._read(instruction))
-            case ReadDigests():
-                self._start(self._read_digests(instruction))
+            case LoadDigests():
+                self._load()
+            case ScanTraces():
+                self._scanning = self._started_instead_of(self._scanning, instruction)
+            case Join() | Read() | ReadDigests() | ReadTraces() | Adopt() | Keep():
+                self._start(instruction)
             case Settle():
                 self._settle(instruction)
             case Report():
-                # That a node joins is no reason to worry.
-                tell = log.info if instruction.what == "node_not_known" else log.warning
+                tell = log.info if instruction.what in _NO_REASON_TO_WORRY else log.warning
                 tell(instruction.what, topic=self._topic, **instruction.fields)
             case _:
                 assert_never(instruction)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        if self._is_open:
-            self._begin(work)
-        else:
-            work.close()
+    def _start(self, instruction: ReplicaInstruction) -> asyncio.Task[None] | None:
+        return self._begin(self._work.work(instruction)) if self._is_open else None
+
+    def _started_instead_of(
+        self, earlier: asyncio.Task[None] | None, instruction: ReplicaInstruction
+    ) -> asyncio.Task[None] | None:
+        if earlier is not None:
+            earlier.cancel()
+        return self._start(instruction)
+
+    def _load(self) -> None:
+        self._loading = self._started_instead_of(self._loading, LoadDigests())
 
     def _settle(self, settle: Settle) -> None:
         waiter = self._waiters.get(settle.waiter)
@@ -284,39 +277,6 @@ class Replicator:
             waiter.set_exception(TooFewReplicas(settle.stored, settle.needed, settle.failure))
         else:
             waiter.set_result(None)
-
-    # --- The copies ------------------------------------------------------------------
-
-    async def _join(self, join: Join) -> None:
-        try:
-            has_changed = await self._replicas.join(join.entity_id, join.change)
-        except StateRefused as error:
-            self._give(JoinRefused(join, str(error)))
-        except Exception as error:  # whatever it was, the change may not be stored
-            self._give(JoinFailed(join, f"{type(error).__name__}: {error}"))
-        else:
-            self._give(Joined(join, has_changed))
-
-    async def _read(self, read: Read) -> None:
-        try:
-            state = await self._replicas.state(read.entity_id)
-        except Exception as error:
-            log.warning("copy_not_read", entity_id=read.entity_id, error=str(error))
-            state = None
-        self._give(StateRead(read, state))
-
-    async def _read_digests(self, read: ReadDigests) -> None:
-        digests: list[tuple[str, bytes | None]] = []
-        unread: list[str] = []
-        for entity_id in read.entity_ids:
-            try:
-                state = await self._replicas.state(entity_id)
-            except Exception as error:
-                log.warning("copy_not_read", entity_id=entity_id, error=str(error))
-                unread.append(entity_id)
-            else:
-                digests.append((entity_id, None if state is None else digest_of(state)))
-        self._give(Digested(digests, unread))
 
     # --- Sending ---------------------------------------------------------------------
 

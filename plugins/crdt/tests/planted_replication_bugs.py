@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import simulated_cluster
+import simulated_copies
 
 from cloudstate_core.cluster import Members
 from cloudstate_crdt.replicas import Deleted
@@ -120,10 +121,10 @@ def a_deletion_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
             return change.copy(), True
         return REALLY_JOINED(copy, change)
 
-    patch.setattr(simulated_cluster, "joined", joined)
+    patch.setattr(simulated_copies, "joined", joined)
 
 
-REALLY_JOINED = simulated_cluster.joined
+REALLY_JOINED = simulated_copies.joined
 
 PLANTED: list[Plant] = [
     no_gap_is_noticed,

@@ -13,6 +13,7 @@ from cloudstate_core.transport import Transport
 from cloudstate_core.transports import Network
 from cloudstate_core.transports.in_process import InProcessTransport
 from cloudstate_crdt import Lattice, Replica, standard_types
+from cloudstate_crdt.departed import Departed, Retired, Trace
 from cloudstate_crdt.replicas import Change, Deleted, digest_of
 from cloudstate_crdt.replication.limits import Limits
 from cloudstate_crdt.replicator import Replicator
@@ -56,12 +57,17 @@ class FixedCluster:
 class MemoryReplicas:
     """Copies that are nowhere but in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, me: Replica) -> None:
+        self.me = me
         self.copies: dict[str, Change] = {}
         self.failure: Exception | None = None
+        self.retired = Retired()
 
     async def join(self, entity_id: str, change: Change) -> bool:
         await asyncio.sleep(0)
+        if isinstance(change, Lattice):
+            change = change.copy()
+            self.retired.strip(change)
         if self.failure is not None:
             raise self.failure
         copy = self.copies.get(entity_id)
@@ -80,6 +86,33 @@ class MemoryReplicas:
         for entity_id, copy in list(self.copies.items()):
             yield entity_id, digest_of(copy)
 
+    async def keep_retired(self, retired: Retired) -> None:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+
+    def use_retired(self, retired: Retired) -> None:
+        self.retired = retired
+        for copy in self.copies.values():
+            if isinstance(copy, Lattice):
+                retired.apply(copy)
+
+    async def trace(self, entity_id: str, departed: Departed) -> Trace:
+        if self.failure is not None:
+            raise self.failure
+        copy = self.copies.get(entity_id)
+        return Trace.of(copy, departed) if isinstance(copy, Lattice) else Trace()
+
+    async def traces(self, departed: Departed) -> AsyncIterator[tuple[str, Trace]]:
+        for entity_id in list(self.copies):
+            yield entity_id, await self.trace(entity_id, departed)
+
+    async def adopt(self, entity_id: str, departed: Departed) -> Change | None:
+        copy = self.copies.get(entity_id)
+        if not isinstance(copy, Lattice) or not copy.must_adopt(departed):
+            return None
+        return copy.adopt(self.me, departed)
+
 
 class Node:
     """A node with its copies, and a replicator while it runs."""
@@ -90,8 +123,8 @@ class Node:
 
     def __init__(self, network: Network, name: str, members: Members, clock: Clock) -> None:
         self.name = name
-        self.replicas = MemoryReplicas()
         self.me = Replica(name, members.epochs[name])
+        self.replicas = MemoryReplicas(self.me)
         self._network = network
         self._members = members
         self._clock = clock
@@ -129,8 +162,10 @@ class Node:
         return copy if copy is None or isinstance(copy, Deleted) else copy.value
 
 
-def members_of(**epochs: int) -> Members:
-    return Members(epochs=epochs, reachable=frozenset(epochs), expelled={})
+def members_of(given_up: dict[str, int] | None = None, **epochs: int) -> Members:
+    """Members, and who was expelled and given up."""
+    gone = given_up or {}
+    return Members(epochs=epochs, reachable=frozenset(epochs), expelled=gone, forgotten=gone)
 
 
 @asynccontextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from simulated_cluster import Broken, Cluster, Network, Node
+from simulated_cluster import Cluster, Network
+from simulated_copies import Broken
+from simulated_node import Node
 
 from cloudstate_crdt.replicas import Consistency
 from cloudstate_crdt.replication.limits import Limits
@@ -45,6 +47,8 @@ class Schedule:
             max_message_bytes=random.choice([500, 4_000]),
             store_failures=random.choice([0.0, 0.05]),
         )
+        #: In half of the others the operator gives up what expelled nodes have written.
+        self._is_forgetting = not self._by_deltas_only and random.random() < 0.5
         self.converged_after_s = 0.0
 
     def run(self) -> None:
@@ -81,11 +85,13 @@ class Schedule:
         if self._by_deltas_only:
             faults += [self._restart_when_quiet]
         else:
-            faults += [self._restart, self._restart, self._lose_disk, self._expel]
+            faults += [self._restart, self._restart, self._lose_disk, self._expel, self._leave]
+            if self._is_forgetting:
+                faults += [self._expel, self._leave, self._forget, self._forget]
         self._random.choice(faults)()
 
     def _node(self) -> Node:
-        return self._random.choice(list(self.cluster.nodes.values()))
+        return self._random.choice(self.cluster.staying)
 
     def _cut(self) -> None:
         """One way only."""
@@ -108,7 +114,14 @@ class Schedule:
         if node.is_up:
             self.cluster.counts["restarts"] += 1
             node.stop()
-            self.cluster.later(self._random.random() * 0.5, lambda: node.is_up or node.start())
+            self._start_later(node, 0.5)
+
+    def _start_later(self, node: Node, within_s: float) -> None:
+        def starts() -> None:
+            if not node.is_up and not node.is_gone:
+                node.start()
+
+        self.cluster.later(self._random.random() * within_s, starts)
 
     def _restart_when_quiet(self) -> None:
         """Nothing is lost by it, so that no comparison is needed."""
@@ -126,19 +139,45 @@ class Schedule:
             node.start()
 
     def _lose_disk(self) -> None:
-        node, nodes = self._node(), self.cluster.nodes.values()
-        lost = sum(each.lost_disk_s is not None for each in nodes)
-        # No more than a minority over all.
-        if node.is_up and node.lost_disk_s is None and lost < (len(nodes) - 1) // 2:
+        node = self._node()
+        if node.is_up and node.lost_disk_s is None and self._may_lose_another():
             self.cluster.counts["disks lost"] += 1
             node.lose_disk()
             self._come_back_as_another(node)
 
     def _expel(self) -> None:
         node = self._node()
-        if node.is_up and len(self.cluster.members.epochs) == len(self.cluster.nodes):
+        if node.is_up and len(self.cluster.members.epochs) == len(self.cluster.staying):
             self.cluster.counts["expelled"] += 1
             self._come_back_as_another(node)
+
+    def _leave(self) -> None:
+        """For good."""
+        cluster, node = self.cluster, self._node()
+        others = {n: e for n, e in cluster.members.epochs.items() if n != node.name}
+        if node.is_up and self._may_lose_another() and len(others) == len(cluster.staying) - 1 > 1:
+            cluster.counts["left"] += 1
+            node.leave()
+            cluster.change_members(others, {node.name: node.epoch})
+            self._forget_later()
+
+    def _forget_later(self) -> None:
+        if self._is_forgetting and self._random.random() < 0.7:
+            self.cluster.later(self._random.random() * 1.5, self._forget)
+
+    def _forget(self) -> None:
+        """Give up what some expelled nodes have written."""
+        expelled = self.cluster.members.expelled
+        names = [name for name in sorted(expelled) if self._random.random() < 0.7]
+        if names:
+            self.cluster.counts["given up"] += 1
+            self.cluster.forget({name: expelled[name] for name in names})
+
+    def _may_lose_another(self) -> bool:
+        """No more than a minority over all loses what it had on disk."""
+        nodes = self.cluster.nodes.values()
+        lost = sum(each.lost_disk_s is not None for each in nodes)
+        return lost < (len(nodes) - 1) // 2
 
     def _come_back_as_another(self, node: Node) -> None:
         cluster = self.cluster
@@ -146,6 +185,7 @@ class Schedule:
         others = {n: e for n, e in cluster.members.epochs.items() if n != node.name}
         cluster.change_members(others, {node.name: node.epoch})
         node.epoch += 1
+        self._forget_later()
 
         def comes_back() -> None:
             cluster.change_members(cluster.members.epochs | {node.name: node.epoch}, {})
@@ -170,7 +210,7 @@ class Schedule:
                 raise Broken("the nodes have not converged")
             cluster.run(cluster.now_s + 0.1)
         self.converged_after_s = cluster.now_s - healed_s
-        cluster.expect_nothing_lost()
+        cluster.ledger.expect_nothing_lost()
         if self.seed % 10 == 1:
             self._expect_quiet()
 

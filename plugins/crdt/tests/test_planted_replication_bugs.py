@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import planted_replication_bugs as bugs
 import pytest
-from simulated_cluster import Broken
+from simulated_copies import Broken
 from simulated_schedules import Schedule
 
 #: Every planted bug is found within so many schedules.

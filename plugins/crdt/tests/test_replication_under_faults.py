@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from simulated_cluster import Broken
+from simulated_copies import Broken
 from simulated_schedules import CONVERGED_WITHIN_S, Schedule
 
 #: A thousand schedules, in tests of a length that stays far below the limit of time.

@@ -81,6 +81,8 @@ class Comparisons:
         self._changed: dict[str, None] = {}
         #: When an entity has changed, the latest last; not for long.
         self._recent: dict[str, float] = {}
+        #: Entities whose digests are being read.
+        self._reading: Sequence[str] = ()
         self._is_reading = False
         self._with: dict[str, _Comparison] = {}
         self._rounds = 0
@@ -103,6 +105,14 @@ class Comparisons:
         self._has_loaded = True
         self._status_due_s = self._station.now_s
 
+    def begin_anew(self) -> None:
+        """Forget how far all comparing was, and wait for all digests: they are others now."""
+        self._has_loaded = self._status_wanted = False
+        if self._is_reading:
+            self._changed |= dict.fromkeys(self._reading)
+        for name in list(self._with):
+            self.forget(name)
+
     def digested(self, read: Digested) -> None:
         """Take in digests, and do what has waited for them."""
         for entity_id, digest in read.digests:
@@ -122,7 +132,7 @@ class Comparisons:
         now = list(self._changed)[:_MAX_DIGESTS]
         for entity_id in now:
             del self._changed[entity_id]
-        self._is_reading = True
+        self._reading, self._is_reading = now, True
         self._station.to_do.append(ReadDigests(now))
 
     def _go_on(self) -> None:

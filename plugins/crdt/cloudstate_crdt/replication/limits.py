@@ -31,6 +31,8 @@ class Limits:
         max_state_bytes: The longest state that is taken in.
         report_every_s: How often the same of the same node is reported.
         refused_for_s: For how long a state that was refused is not asked for again.
+        waiting_reported_every_s: How often it is reported for whom forgetting departed writers
+            waits.
     """
 
     consistency_timeout_s: float = 5.0
@@ -48,3 +50,4 @@ class Limits:
     max_state_bytes: int = DEFAULT_MAX_STATE_BYTES
     report_every_s: float = 10.0
     refused_for_s: float = 60.0
+    waiting_reported_every_s: float = 60.0

@@ -11,6 +11,8 @@ further inputs. What other nodes send does not raise; it is taken in, or reporte
   whatever is full drops what comes.
 * A node is heard in its present epoch only. With another epoch it is another node, which is
   compared in full.
+* Nodes that have not forgotten the same departed writers take in nothing from each other: what one
+  has forgotten it counts under another name, and whoever has not would count it twice.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from cloudstate_core.cluster import Members, NodeIdentity
+from cloudstate_crdt.departed import Retired
 from cloudstate_crdt.errors import MalformedState, StateRefused
 from cloudstate_crdt.registry import Registry
-from cloudstate_crdt.replicas import Change, digest_of
+from cloudstate_crdt.replicas import Change, Consistency, digest_of
+from cloudstate_crdt.replication.agreement import Agreement
 from cloudstate_crdt.replication.comparison import Comparisons
 from cloudstate_crdt.replication.limits import Limits
 from cloudstate_crdt.replication.own_changes import OwnChanges
@@ -29,6 +33,8 @@ from cloudstate_crdt.replication.progress import Progress
 from cloudstate_crdt.replication.station import Peer, Station
 from cloudstate_crdt.replication.wire import change_from, change_to, entity_id_of, message_from
 from cloudstate_crdt.replication.words import (
+    Adopted,
+    AdoptionFailed,
     Changed,
     Digested,
     Flush,
@@ -39,12 +45,16 @@ from cloudstate_crdt.replication.words import (
     Joined,
     JoinFailed,
     JoinRefused,
+    KeepFailed,
+    Kept,
+    LoadDigests,
     Loaded,
     MembersChanged,
     Read,
     Received,
     StateRead,
     Ticked,
+    Traced,
     Unsure,
 )
 from cloudstate_crdt.replication_pb2 import (
@@ -64,6 +74,10 @@ __all__ = ["ReplicationMachine"]
 #: asked for one by one.
 _ASKED_FROM_THE_BEGINNING = 64
 
+#: What is taken in from nodes that have not forgotten the same writers. Of a message in parts it is
+#: the whole that counts.
+_ANY_GENERATION = ("departures", "part")
+
 #: How many entities of one node are remembered to have been refused.
 _MAX_REFUSED = 1_000
 
@@ -79,6 +93,7 @@ class ReplicationMachine:
         choose: Callable[[int], int],
         max_message_bytes: int,
         limits: Limits | None = None,
+        retired: Retired | None = None,
     ) -> None:
         """Begin, with no members known but this node.
 
@@ -89,11 +104,14 @@ class ReplicationMachine:
             choose: Returns a random number below the one it is given.
             max_message_bytes: The longest message that can be sent.
             limits: The bounds of everything.
+            retired: Which departed writers are forgotten in the copies.
         """
         limits = limits or Limits()
         self._station = Station(node, process, registry, limits, choose, max_message_bytes)
         self._own = OwnChanges(self._station)
         self._comparisons = Comparisons(self._station)
+        self._agreement = Agreement(self._station)
+        self._agreement.start(retired or Retired())
 
     @property
     def has_unsent(self) -> bool:
@@ -116,10 +134,9 @@ class ReplicationMachine:
             case Received():
                 self._received(given)
             case Changed():
-                self._own.add(given)
-                self._comparisons.has_changed(given.entity_id)
+                self._changed(given)
             case Unsure():
-                self._comparisons.has_changed(given.entity_id)
+                self._has_changed(given.entity_id, None)
             case Flush():
                 self._flush()
             case Joined() | JoinRefused() | JoinFailed():
@@ -139,6 +156,14 @@ class ReplicationMachine:
                 self._compare()
             case Loaded():
                 self._comparisons.loaded()
+            case Traced():
+                self._agreement.traces.traced(given)
+            case Adopted() | AdoptionFailed():
+                self._adoption_settled(given)
+            case Kept():
+                self._kept(given.retired)
+            case KeepFailed():
+                self._agreement.keep_failed(given)
             case _:
                 assert_never(given)
 
@@ -154,6 +179,7 @@ class ReplicationMachine:
             self._ask(peer)
         self._own.send_again()
         self._compare()
+        self._agreement.tick()
 
     def _compare(self) -> None:
         if self._station.is_member:
@@ -182,6 +208,35 @@ class ReplicationMachine:
                 station.peers[name] = Peer(name, epoch, station.limits)
         self._comparisons.say_status()
         self._own.settle()
+        self._agreement.members_changed()
+
+    # --- Changes of this node --------------------------------------------------------
+
+    def _changed(self, changed: Changed) -> None:
+        self._own.add(changed)
+        self._has_changed(changed.entity_id, changed.delta)
+
+    def _has_changed(self, entity_id: str, change: Change | None) -> None:
+        self._comparisons.has_changed(entity_id)
+        self._agreement.traces.has_changed(entity_id, change)
+
+    def _adoption_settled(self, settled: Adopted | AdoptionFailed) -> None:
+        match settled:
+            case AdoptionFailed():
+                self._has_changed(settled.entity_id, None)
+            case Adopted(delta=None):
+                pass
+            case Adopted():
+                assert settled.delta is not None
+                self._own.add(Changed(settled.entity_id, settled.delta, Consistency.LOCAL))
+                self._has_changed(settled.entity_id, settled.delta)
+        self._agreement.adoption_settled(settled)
+
+    def _kept(self, retired: Retired) -> None:
+        """Have forgotten departed writers in all copies."""
+        self._agreement.kept(retired)
+        self._comparisons.begin_anew()
+        self._station.to_do.append(LoadDigests())
 
     # --- Sending ---------------------------------------------------------------------
 
@@ -240,7 +295,11 @@ class ReplicationMachine:
         peer = self._heard(sender, message.epoch)
         if peer is None:
             return
-        match message.WhichOneof("body"):
+        body = message.WhichOneof("body")
+        if message.generation != self._station.retired.generation and body not in _ANY_GENERATION:
+            self._agreement.refused(peer)
+            return
+        match body:
             case "part":
                 whole = peer.reassembly.receive(message.process, message.part)
                 if whole is not None:
@@ -260,6 +319,8 @@ class ReplicationMachine:
                 self._comparisons.entities_received(peer, message.entities)
             case "states":
                 self._states_received(peer, message.process, message.states)
+            case "departures":
+                self._agreement.received(peer, message.generation, message.departures)
 
     def _whole_received(self, sender: str, message: Message) -> None:
         if message.HasField("part"):
@@ -362,6 +423,7 @@ class ReplicationMachine:
             round_,
         )
         peer.joining_bytes += join.size
+        self._agreement.traces.joining(join)
         self._station.to_do.append(join)
         return True
 
@@ -373,7 +435,12 @@ class ReplicationMachine:
 
     def _join_settled(self, settled: Joined | JoinRefused | JoinFailed) -> None:
         join = settled.join
-        if isinstance(settled, Joined) and settled.has_changed:
+        is_known = not isinstance(settled, JoinFailed)
+        may_have_changed = not is_known or (isinstance(settled, Joined) and settled.has_changed)
+        self._agreement.traces.join_settled(
+            join, may_have_changed=may_have_changed, is_known=is_known
+        )
+        if may_have_changed:
             self._comparisons.has_changed(join.entity_id)
         peer = self._station.peers.get(join.sender)
         if peer is None or peer.epoch != join.epoch:
@@ -386,7 +453,6 @@ class ReplicationMachine:
                 self._refused(peer, join.entity_id, settled.why)
             case JoinFailed():
                 self._lost(peer, join.process, join.sequences)
-                self._comparisons.has_changed(join.entity_id)
                 self._station.report("change_not_stored", join.sender, why=settled.why)
         self._comparisons.state_settled(peer, join.round)
 

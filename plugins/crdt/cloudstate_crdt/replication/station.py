@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from cloudstate_core.cluster import Members, NodeIdentity
+from cloudstate_crdt.departed import Retired
 from cloudstate_crdt.registry import Registry
 from cloudstate_crdt.replication.limits import Limits
 from cloudstate_crdt.replication.parts import Reassembly, split
@@ -43,6 +44,7 @@ class Peer:
         is_reading: Whether one is being read.
         joining_bytes: How much of what it has sent waits to be stored.
         refused: Until when an entity's state is not asked for again.
+        told_s: When it was told last which writers are forgotten.
     """
 
     def __init__(self, name: str, epoch: int, limits: Limits) -> None:
@@ -58,6 +60,7 @@ class Peer:
         self.is_reading = False
         self.joining_bytes = 0
         self.refused: dict[str, float] = {}
+        self.told_s = float("-inf")
         self._ask_again_s = limits.ask_again_s
 
     @property
@@ -91,6 +94,7 @@ class Station:
         now_s: The time, on a clock that never goes back.
         members: Who belongs to the cluster.
         peers: The other members, by name.
+        retired: Which departed writers are forgotten.
         to_do: Instructions for whoever carries them out.
     """
 
@@ -112,6 +116,7 @@ class Station:
         self.now_s = 0.0
         self.members = Members(epochs={node.name: node.epoch}, reachable=frozenset(), expelled={})
         self.peers: dict[str, Peer] = {}
+        self.retired = Retired()
         self.to_do: list[Instruction] = []
         self._max_message_bytes = max_message_bytes
         self._reports = Reports(limits.report_every_s)
@@ -159,6 +164,9 @@ class Station:
 
     def _enclosed(self, body: dict[str, object] | dict[str, Part]) -> bytes:
         written: bytes = Message(
-            epoch=self.node.epoch, process=self.process, **body
+            epoch=self.node.epoch,
+            process=self.process,
+            generation=self.retired.generation,
+            **body,
         ).SerializeToString()
         return written

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from cloudstate_core.cluster import Members
 from cloudstate_core.value import value
+from cloudstate_crdt.departed import Departed, Retired, Trace
 from cloudstate_crdt.replicas import Change
 from cloudstate_crdt.replication_pb2 import EntityChange
 
 __all__ = [
+    "Adopt",
+    "Adopted",
+    "AdoptionFailed",
     "Broadcast",
     "Changed",
     "Digested",
@@ -21,16 +25,23 @@ __all__ = [
     "JoinFailed",
     "JoinRefused",
     "Joined",
+    "Keep",
+    "KeepFailed",
+    "Kept",
+    "LoadDigests",
     "Loaded",
     "MembersChanged",
     "Read",
     "ReadDigests",
+    "ReadTraces",
     "Received",
     "Report",
+    "ScanTraces",
     "Send",
     "Settle",
     "StateRead",
     "Ticked",
+    "Traced",
     "Unsure",
 ]
 
@@ -112,6 +123,64 @@ class ReadDigests:
 
 
 @value
+class LoadDigests:
+    """Read the digests of all copies anew. Answers: `Digested`, again and again, and `Loaded`.
+
+    What an earlier load has read and not given yet is of no use any more.
+    """
+
+
+@value
+class ScanTraces:
+    """Read what all copies have of departed writers. Answers: `Traced`, the last one `is_last`.
+
+    Attributes:
+        number: Which scan. What is read for an earlier one need not be read on.
+        departed: Which writers.
+    """
+
+    number: int
+    departed: Departed
+
+
+@value
+class ReadTraces:
+    """Read what the copies of some entities have of departed writers. Answer: `Traced`.
+
+    Attributes:
+        number: The scan that this goes on with.
+        departed: Which writers.
+        entity_ids: The entities.
+    """
+
+    number: int
+    departed: Departed
+    entity_ids: Sequence[str]
+
+
+@value
+class Adopt:
+    """Let this node take over what departed writers have left alive in a copy, and store it.
+
+    Answers: `Adopted`, `AdoptionFailed`.
+    """
+
+    entity_id: str
+    departed: Departed
+
+
+@value
+class Keep:
+    """Make it durable that writers are forgotten, and then forget them in all copies.
+
+    Answers: `Kept`, in the turn in which the copies forget them, with nothing else in between;
+    `KeepFailed`.
+    """
+
+    retired: Retired
+
+
+@value
 class Settle:
     """Let the one go on who waits for a change to be stored.
 
@@ -141,7 +210,20 @@ class Report:
     fields: Mapping[str, object]
 
 
-Instruction = Broadcast | Send | Join | Read | ReadDigests | Settle | Report
+Instruction = (
+    Broadcast
+    | Send
+    | Join
+    | Read
+    | ReadDigests
+    | LoadDigests
+    | ScanTraces
+    | ReadTraces
+    | Adopt
+    | Keep
+    | Settle
+    | Report
+)
 
 # --- Inputs --------------------------------------------------------------------------
 
@@ -252,6 +334,60 @@ class Loaded:
     """The digests of all copies have been given."""
 
 
+@value
+class Traced:
+    """What copies have of departed writers.
+
+    Attributes:
+        number: The scan for which it was read.
+        traces: By entity; all that were asked for, or of a scan those that are not empty.
+        unread: Entities that were asked for and could not be read now.
+        is_scan: It was read by a scan.
+        is_last: The scan has gone through all copies.
+    """
+
+    number: int
+    traces: Sequence[tuple[str, Trace]]
+    unread: Sequence[str] = ()
+    is_scan: bool = False
+    is_last: bool = False
+
+
+@value
+class Adopted:
+    """A copy has nothing alive of departed writers any more, in the store too.
+
+    Attributes:
+        entity_id: Whose copy.
+        delta: The change; None if there was nothing to take over.
+    """
+
+    entity_id: str
+    delta: Change | None
+
+
+@value
+class AdoptionFailed:
+    """It is not known whether this node has taken over what was to be."""
+
+    entity_id: str
+    why: str
+
+
+@value
+class Kept:
+    """Writers are forgotten: durably, and in all copies from now on."""
+
+    retired: Retired
+
+
+@value
+class KeepFailed:
+    """It is not known whether it was made durable that writers are forgotten. Nothing is."""
+
+    why: str
+
+
 Input = (
     Ticked
     | MembersChanged
@@ -266,4 +402,9 @@ Input = (
     | StateRead
     | Digested
     | Loaded
+    | Traced
+    | Adopted
+    | AdoptionFailed
+    | Kept
+    | KeepFailed
 )
