@@ -47,7 +47,8 @@ class Members:
         forgotten: Nodes whose operator has given up what they wrote, by name, with the last epoch
             that this is said of. None of those lives is a member's: each was expelled, or has a
             later one. A kind that keeps something only in order to tell their writing from others'
-            may forget it, once that is safe. Epochs in here only grow, and no name is taken out.
+            may forget it, once that is safe. Epochs in here only grow; when very many nodes are
+            known, the oldest names are in here no longer, nor among the expelled.
     """
 
     epochs: Mapping[str, int]

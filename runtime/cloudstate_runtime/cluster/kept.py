@@ -49,7 +49,7 @@ class KeptRecords:
         try:
             if not stored.value.Unpack(kept):
                 raise ValueError(f"expected {KeptNodes.DESCRIPTOR.full_name}")
-            records = read_records(kept.nodes)
+            records = read_records(kept.nodes, kept.horizon)
         except (ValueError, DecodeError) as error:
             raise CorruptState(f"what is stored of the cluster cannot be read: {error}") from error
         if kept.node != self._node and set(records.members()) <= {kept.node}:
@@ -64,7 +64,8 @@ class KeptRecords:
             StoreError: It is not known to be kept.
         """
         kept = Any()
-        kept.Pack(KeptNodes(node=self._node, nodes=records.messages()))
+        message = KeptNodes(node=self._node, nodes=records.messages(), horizon=records.horizon)
+        kept.Pack(message)
         if kept == self._last:
             return
         await self._store.commit(Commit(KEY, self._epoch, (PutValue(self._revision, kept),)))

@@ -13,6 +13,9 @@ Its rules:
   would else drive out the first.
 * What a node has written stays when it goes, until the operator gives it up. That is said only of
   lives that are over: of one that was expelled, or that a later one has followed.
+* When too many nodes are known, those that were expelled and given up are known no longer, the
+  oldest first. What is left of them is the horizon: a life up to that epoch, of a node that is not
+  known, is over. A node that hears so of itself takes a greater epoch, or has no way back.
 * A node that learns the same later has no way back in this life.
 * Whether a second process has this node's name is certain only when one answers a question of this
   process; what an earlier process has sent may still be on its way.
@@ -271,13 +274,16 @@ class MembershipMachine:
         try:
             heartbeat.ParseFromString(message)
             check_node_name(sender)
-            told = read_records(heartbeat.nodes)
+            told = read_records(heartbeat.nodes, heartbeat.horizon)
             if not heartbeat.process:
                 raise ValueError("expected the number of a process")
         except (DecodeError, ValueError) as error:
             fields: dict[str, str | int] = {"sender": sender, "reason": str(error)}
             return [Report("heartbeat_not_understood", fields)]
+        is_unknown = self._name not in told and self._epoch <= told.horizon
         done = self._learn(told)
+        if is_unknown:
+            done += self._is_over("the cluster does not know it any more")
         if sender == self._name:
             done += self._heard_namesake(heartbeat)
         elif sender in self.records:
@@ -304,8 +310,10 @@ class MembershipMachine:
         for name, known in told.items():
             if self.records.join(name, known):
                 is_news = True
-            elif name not in self.records:
+            elif name not in self.records and known.last_epoch > self.records.horizon:
                 done.append(Report("too_many_nodes", {"node": name, "limit": MAX_NODES}))
+        # Only now: of what the sender knows its horizon says nothing.
+        is_news |= self.records.join_horizon(told)
         if is_news:
             done.append(Keep())
             done += self._look_at_itself()
@@ -313,19 +321,24 @@ class MembershipMachine:
 
     def _look_at_itself(self) -> list[Instruction]:
         known = self.records.of(self._name)
-        is_current = known.epoch <= self._epoch and known.expelled_epoch < self._epoch
-        if is_current or self.is_left_out:
+        if known.expelled_epoch >= self._epoch:
+            return self._is_over("it was expelled from the cluster")
+        if known.epoch > self._epoch:
+            return self._is_over("the cluster knows a later life of it")
+        return []
+
+    def _is_over(self, reason: str) -> list[Instruction]:
+        """Have no part in the cluster in this life, or not begin it."""
+        if self.is_left_out:
             return []
         if not self.has_joined:
-            self._epoch = self._epoch_above(known)
+            self._epoch = self._epoch_above(self.records.of(self._name))
             return []
         self.is_left_out = True
-        if known.expelled_epoch >= self._epoch:
-            return [LeftOut("it was expelled from the cluster")]
-        return [LeftOut("the cluster knows a later life of it")]
+        return [LeftOut(reason)]
 
     def _epoch_above(self, known: Known) -> int:
-        return max(self._unix_time_ms, known.epoch + 1, known.expelled_epoch + 1)
+        return max(self._unix_time_ms, known.last_epoch + 1, self.records.horizon + 1)
 
     def _operator_says(self, name: str, known: Known) -> list[Instruction]:
         self.records.join(name, known)
@@ -334,6 +347,10 @@ class MembershipMachine:
 
     def _heartbeat(self, *, asks: bool = False, answers: int = 0) -> bytes:
         heartbeat = Heartbeat(
-            process=self._process, asks=asks, answers=answers, nodes=self.records.messages()
+            process=self._process,
+            asks=asks,
+            answers=answers,
+            nodes=self.records.messages(),
+            horizon=self.records.horizon,
         )
         return heartbeat.SerializeToString()

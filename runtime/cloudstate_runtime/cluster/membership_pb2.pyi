@@ -20,21 +20,25 @@ class NodeRecord(_message.Message):
     def __init__(self, name: _Optional[str] = ..., epoch: _Optional[int] = ..., expelled_epoch: _Optional[int] = ..., forgotten_epoch: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("process", "asks", "answers", "nodes")
+    __slots__ = ("process", "asks", "answers", "nodes", "horizon")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     ASKS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
     process: int
     asks: bool
     answers: int
     nodes: _containers.RepeatedCompositeFieldContainer[NodeRecord]
-    def __init__(self, process: _Optional[int] = ..., asks: _Optional[bool] = ..., answers: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ...) -> None: ...
+    horizon: int
+    def __init__(self, process: _Optional[int] = ..., asks: _Optional[bool] = ..., answers: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ..., horizon: _Optional[int] = ...) -> None: ...
 
 class KeptNodes(_message.Message):
-    __slots__ = ("node", "nodes")
+    __slots__ = ("node", "nodes", "horizon")
     NODE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
     node: str
     nodes: _containers.RepeatedCompositeFieldContainer[NodeRecord]
-    def __init__(self, node: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ...) -> None: ...
+    horizon: int
+    def __init__(self, node: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ..., horizon: _Optional[int] = ...) -> None: ...

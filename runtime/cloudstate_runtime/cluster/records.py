@@ -10,7 +10,8 @@ from cloudstate_runtime.cluster.membership_pb2 import NodeRecord
 
 __all__ = ["MAX_NODES", "Known", "Records", "read_records"]
 
-#: How many nodes may be known, those that were expelled included.
+#: How many nodes may be known, those that were expelled included. When there are so many, the ones
+#: that were given up make room, the oldest first.
 MAX_NODES = 1000
 
 #: A node's epoch is a time in milliseconds, or one more than another epoch.
@@ -41,6 +42,16 @@ class Known:
         """The epoch of its latest life in which it can be no more."""
         return max(self.expelled_epoch, self.epoch - 1)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is of interest but that all its lives are over."""
+        return not self.is_member and self.forgotten_epoch >= self.expelled_epoch
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the latest life that is known."""
+        return max(self.epoch, self.expelled_epoch)
+
     def joined_with(self, other: Known) -> Known:
         """Return what is known when both are."""
         return Known(
@@ -55,13 +66,22 @@ class Records:
 
     Args:
         known: By name.
+
+    Attributes:
+        horizon: Lives up to this epoch of nodes that are not known are over. It only grows: such
+            nodes were known, expelled and given up, and made room for others.
     """
 
     def __init__(self, known: Mapping[str, Known] | None = None) -> None:
+        self.horizon = 0
         self._known = dict(known or {})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Records) and self._known == other._known
+        return (
+            isinstance(other, Records)
+            and self._known == other._known
+            and self.horizon == other.horizon
+        )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -82,14 +102,47 @@ class Records:
     def join(self, name: str, known: Known) -> bool:
         """Take in what somebody knows of a node, and return whether it is news.
 
-        A node that is one too many is not taken in.
+        A node that is not known and whose lives are over is not taken in, nor one that is too many.
         """
         before = self.of(name)
         after = before.joined_with(known)
-        if after == before or (name not in self._known and len(self._known) >= MAX_NODES):
+        if after == before or (name not in self._known and after.last_epoch <= self.horizon):
             return False
         self._known[name] = after
+        if len(self._known) > MAX_NODES and not self._make_room():
+            del self._known[name]
+            return False
+        if after.is_spent and after.last_epoch <= self.horizon:
+            self.drop(name)
         return True
+
+    def raise_horizon(self, epoch: int) -> bool:
+        """Take in that unknown lives up to an epoch are over; return whether it is news."""
+        if epoch <= self.horizon:
+            return False
+        self.horizon = epoch
+        self._drop_spent()
+        return True
+
+    def join_horizon(self, told: Records) -> bool:
+        """Take in what another's horizon says, once all it knows is; return whether it is news."""
+        over = [
+            name
+            for name, known in self._known.items()
+            if known.last_epoch <= told.horizon and name not in told
+        ]
+        for name in over:
+            self.drop(name)
+        return self.raise_horizon(told.horizon) or bool(over)
+
+    def _make_room(self) -> bool:
+        spent = (each.expelled_epoch for each in self._known.values() if each.is_spent)
+        return self.raise_horizon(min(spent, default=0))
+
+    def _drop_spent(self) -> None:
+        for name, known in self.items():
+            if known.is_spent and known.last_epoch <= self.horizon:
+                del self._known[name]
 
     def drop(self, name: str) -> None:
         """Know a node no longer. Only for one that nobody else can know."""
@@ -128,12 +181,14 @@ class Records:
         ]
 
 
-def read_records(messages: Iterable[NodeRecord]) -> Records:
+def read_records(messages: Iterable[NodeRecord], horizon: int = 0) -> Records:
     """Return what was sent or kept.
 
     Raises:
         ValueError: It cannot be meant so.
     """
+    if horizon > _MAX_EPOCH:
+        raise ValueError("expected a horizon below 2**63")
     records = Records()
     for message in messages:
         check_node_name(message.name)
@@ -143,4 +198,5 @@ def read_records(messages: Iterable[NodeRecord]) -> Records:
         if known.forgotten_epoch > known.last_life_over:
             raise ValueError(f"node {message.name!r}: expected no data of a present life given up")
         records.join(message.name, known)
+    records.raise_horizon(horizon)
     return records

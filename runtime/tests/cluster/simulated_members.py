@@ -28,6 +28,19 @@ TIMING = Timing()
 STEP_S = 0.25
 
 
+def new_machine(process: int, records: Records | None = None) -> MembershipMachine:
+    machine = MembershipMachine("a", records or Records(), process, process, TIMING)
+    machine.receive(Ticked(0.0))
+    return machine
+
+
+def joined_machine(process: int, records: Records | None = None) -> MembershipMachine:
+    machine = new_machine(process, records)
+    machine.receive(Ticked(10.0))
+    assert machine.has_joined
+    return machine
+
+
 class SimulatedNode:
     """One node over all its lives: its store, and the machine that runs now, if one does."""
 
@@ -103,7 +116,7 @@ class SimulatedCluster:
         for instruction in node.machine.receive(given):
             match instruction:
                 case Broadcast(message=message):
-                    for other in self.nodes.keys() - {name}:
+                    for other in sorted(self.nodes.keys() - {name}):
                         self._send(name, other, message)
                 case Send(to=to, message=message):
                     if to != name:
@@ -136,6 +149,7 @@ class SimulatedCluster:
             if node.machine is not None:
                 for name, known in node.machine.records.items():
                     together.join(name, known)
+                together.raise_horizon(node.machine.records.horizon)
         return together
 
     def faults(self, known: Records) -> list[str]:
@@ -146,13 +160,14 @@ class SimulatedCluster:
         """
         found = []
         views = {node.name: node.machine for node in self.serving() if node.machine is not None}
-        if len({repr(sorted(each.records.items())) for each in views.values()}) > 1:
+        if len({repr(each.records.messages()) for each in views.values()}) > 1:
             found.append("they do not know the same")
         for name, machine in views.items():
             found += [
                 f"{name} has forgotten what was known of {other}"
                 for other, of_it in known.items()
                 if machine.records.of(other).joined_with(of_it) != machine.records.of(other)
+                and of_it.last_epoch > machine.records.horizon
             ]
             if machine.records.members().get(name) != machine.node.epoch:
                 found.append(f"{name} serves and is no member")
@@ -218,3 +233,51 @@ def _happens(cluster: SimulatedCluster, random: Random) -> None:
                 if by.machine and name in by.machine.records:
                     cluster.give(by.name, Forget(name))
                     break
+
+
+def play_with_changing_names(
+    seed: int, machine: type[MembershipMachine] = MembershipMachine
+) -> list[str]:
+    """Run a cluster whose nodes get a new name with every start; return what is wrong in the end.
+
+    The old ones are expelled and given up, and some of them come back with their store, or were
+    never stopped.
+    """
+    names = "abcdefghijklmnopqrstuvwxyz"
+    cluster = SimulatedCluster(seed, names, machine)
+    random, over, known = cluster.random, dict[str, int](), Records()
+    running, zombies = list(names[:3]), 2
+    for name in running:
+        cluster.start(name)
+    cluster.run(4)
+    for new in names[3:]:
+        cluster.loss, cluster.repeats = random.choice(((0, 0), (0.3, 0.3)))
+        old = running.pop(0)
+        by = random.choice(running)
+        over[old] = cluster.nodes[old].epochs[-1]
+        if zombies and random.random() < 0.2:
+            zombies -= 1
+            cluster.cut |= {frozenset((old, other)) for other in names if other != old}
+        else:
+            cluster.kill(old)
+        cluster.expel(by, old)
+        cluster.give(by, Forget(old))
+        cluster.start(new)
+        running.append(new)
+        cluster.run(random.uniform(4, 8))
+    cluster.heal()
+    for name in random.sample([each for each in over if not cluster.nodes[each].machine], 2):
+        cluster.start(name)
+    cluster.run(15)
+    for node in cluster.nodes.values():
+        if node.left_out:
+            cluster.start(node.name)
+    cluster.run(15)
+    found = cluster.faults(known)
+    found += [
+        f"{node.name} serves in a life that was expelled"
+        for node in cluster.serving()
+        if node.epochs[-1] <= over.get(node.name, 0)
+    ]
+    found += [f"{name} does not serve" for name in running if not cluster.nodes[name].is_serving]
+    return found

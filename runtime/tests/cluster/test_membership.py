@@ -16,14 +16,13 @@ from cloudstate_runtime.cluster.membership import (
     Report,
     Send,
     Ticked,
-    Timing,
 )
 from cloudstate_runtime.cluster.membership_pb2 import Heartbeat, NodeRecord
 from cloudstate_runtime.cluster.records import MAX_NODES, Known, Records, read_records
 
 sys.path.append(str(Path(__file__).parent))
 
-from simulated_members import SimulatedCluster, play
+from simulated_members import SimulatedCluster, joined_machine, new_machine, play
 
 
 def cluster_of(names: str, seed: int = 1) -> SimulatedCluster:
@@ -214,19 +213,6 @@ def asked(machine: MembershipMachine) -> bytes:
     return question
 
 
-def new_machine(process: int, records: Records | None = None) -> MembershipMachine:
-    machine = MembershipMachine("a", records or Records(), process, process, Timing())
-    machine.receive(Ticked(0.0))
-    return machine
-
-
-def joined_machine(process: int, records: Records | None = None) -> MembershipMachine:
-    machine = new_machine(process, records)
-    machine.receive(Ticked(10.0))
-    assert machine.has_joined
-    return machine
-
-
 def test_a_second_process_of_a_name_is_told_by_the_first_which_goes_on() -> None:
     first, second = joined_machine(1), new_machine(2)
 
@@ -384,4 +370,10 @@ class GivesUpThePresent(MembershipMachine):
     ],
 )
 def test_a_broken_machine_is_found_out(broken: type[MembershipMachine]) -> None:
-    assert any(play(seed, broken) for seed in range(40))
+    def is_found_out(seed: int) -> bool:
+        try:
+            return bool(play(seed, broken))
+        except ValueError:  # it cannot read what it has written
+            return True
+
+    assert any(map(is_found_out, range(40)))
