@@ -128,7 +128,10 @@ class LiveEntities:
         if request.conditions is not None and request.conditions.command_key:
             return await self._once(entity_id, request, request.conditions.command_key)
         call = UnaryCall(request)
-        await self._begin(entity_id, call)
+        live = self._enter(entity_id, call)
+        if not live.is_open:
+            await self._wait_until_open(live, call)
+        self._begin(live, call)
         return await call.outcome()
 
     async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
@@ -141,7 +144,9 @@ class LiveEntities:
         if conditions is not None and conditions.command_key:
             request = replace(request, conditions=conditions_without_names(conditions))
         call = StreamedCall(request)
-        live = await self._begin(entity_id, call)
+        live = self._enter(entity_id, call)
+        await self._wait_until_open(live, call)
+        self._begin(live, call)
         key = EntityKey(self.entity.persistence_id, entity_id)
         follows = replace(request, conditions=conditions_without_names(conditions))
         live.streams += 1
@@ -202,7 +207,9 @@ class LiveEntities:
                 settle()
                 return before
             call.when_settled(settle)
-            await self._begin(entity_id, call)
+            live = self._enter(entity_id, call)
+            await self._wait_until_open(live, call)
+            self._begin(live, call)
         except BaseException:
             settle()
             raise
@@ -210,19 +217,20 @@ class LiveEntities:
 
     # --- Entities --------------------------------------------------------------------
 
-    async def _begin(self, entity_id: str, call: Call) -> _Live:
+    def _enter(self, entity_id: str, call: Call) -> _Live:
+        """Find the entity that a command is for, or bring it to life, and count the command."""
         live = self._live.get(entity_id) or self._activate(entity_id)
         self._check_room(live, call)
         live.waiting += 1
         self._idle.remove(live.engine)
         call.when_settled(live.settled)
-        if not live.is_open:
-            await self._wait_until_open(live, call)
+        return live
+
+    def _begin(self, live: _Live, call: Call) -> None:
         if live.engine.is_over:
             call.fail(EntityTerminating())
         else:
             live.engine.begin(call)
-        return live
 
     async def _wait_until_open(self, live: _Live, call: Call) -> None:
         try:

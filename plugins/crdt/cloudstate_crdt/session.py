@@ -261,7 +261,7 @@ class CrdtSession:
         if action is not None and action.HasField("failure"):
             return self._answer_failure(command_id, action)
         # A listener is not told of what its own command has changed: the answer shows that.
-        watching = tuple(self._streams.values())
+        watching = tuple(self._streams.values()) if self._streams else ()
         out = CrdtStreamOut()
         reply = out.reply
         reply.command_id = command_id
@@ -312,22 +312,23 @@ class CrdtSession:
         response = out.stream_cancelled_response
         response.command_id = self._command_id
         response.side_effects.extend(side_effects)
-        return self._sent(out, consistency, response.state_action, self._streams.values())
+        watching = tuple(self._streams.values())
+        return self._sent(out, consistency, response.state_action, watching)
 
     def _sent(
         self,
         out: CrdtStreamOut,
         consistency: WriteConsistency,
         change: CrdtStateAction,
-        watching: Iterable[Subscription],
+        watching: Sequence[Subscription],
     ) -> Sequence[Instruction]:
         """Send an answer, with what was changed as its part `change`, and tell who watches."""
-        if not self.copy.take(consistency, change):
-            return (Send(out),)
-        if change.HasField("delete"):
+        has_changed = self.copy.take(consistency, change)
+        if has_changed and change.HasField("delete"):
             self._delete()
-            return (Send(out),)
-        return (Send(out), *_notify(watching))
+        elif has_changed and watching:
+            return (Send(out), *_notify(watching))
+        return (Send(out),)
 
     def _push(self, noticed: Noticed) -> Sequence[Instruction]:
         if noticed.command_id not in self._streams:

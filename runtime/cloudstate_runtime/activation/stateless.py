@@ -163,7 +163,8 @@ class StatelessService:
 
     def _end(self, running: _Running) -> None:
         self._running.discard(running)
-        self._ended.set()
+        if self._stopping:
+            self._ended.set()
 
     async def _in_time(
         self, request: Request, running: _Running, begin: Callable[[], Awaitable[T]]

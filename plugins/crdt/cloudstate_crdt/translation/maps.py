@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar, Protocol
 
 from google.protobuf.message import Message
@@ -11,6 +11,7 @@ from cloudstate.crdt_pb2 import CrdtDelta, ORMapDelta, ORMapEntryDelta
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.replica import Replica
+from cloudstate_crdt.translation.dotted import joined
 from cloudstate_crdt.translation.faults import Incompatible
 from cloudstate_crdt.translation.translation import KeyedTranslation, View, Viewpoint, Writer
 from cloudstate_crdt.types.ormap import ORMap
@@ -154,17 +155,20 @@ class ORMapTranslation(KeyedTranslation[ORMap, Entries, ORMapDelta, View | None]
         return all(map(is_foreseen, (*delta.updated, *delta.added)))
 
     def write(self, state: ORMap, delta: ORMapDelta, writer: Writer) -> ORMap:
-        # A map inside a map shares its store, and so do its deltas: they are joined there.
-        changed = state.clear().store if delta.cleared else state.store.drop(())
+        return ORMap(joined(self._changes(state, delta, writer), state))
+
+    def _changes(self, state: ORMap, delta: ORMapDelta, writer: Writer) -> Iterator[ORMap]:
+        """Carry out one part of a delta after another; yield what each changes."""
+        if delta.cleared:
+            yield state.clear()
         for key in delta.removed:
-            changed.join(state.remove(key).store)
+            yield state.remove(key)
         for entry in delta.updated:
             # What another node has removed or replaced meanwhile is left as that node wants it.
             if state.type_of(entry.key) is self._values.state_type(entry.delta):
-                changed.join(self._write_entry(state, entry, writer).store)
+                yield self._write_entry(state, entry, writer)
         for entry in delta.added:
-            changed.join(self._write_entry(state, entry, writer).store)
-        return ORMap(changed)
+            yield self._write_entry(state, entry, writer)
 
     def _write_entry(self, state: ORMap, entry: ORMapEntryDelta, writer: Writer) -> ORMap:
         def change(value: Lattice, replica: Replica) -> Lattice:

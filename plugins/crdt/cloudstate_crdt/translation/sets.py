@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from google.protobuf.any_pb2 import Any
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from cloudstate.crdt_pb2 import GSetDelta, ORSetDelta
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
+from cloudstate_crdt.translation.dotted import joined
 from cloudstate_crdt.translation.faults import Incompatible
 from cloudstate_crdt.translation.translation import (
     KeyedTranslation,
@@ -109,13 +110,17 @@ class ORSetTranslation(KeyedTranslation[ORSet, Elements, ORSetDelta, bool]):
             (had.add if is_there else had.discard)(key)
 
     def write(self, state: ORSet, delta: ORSetDelta, writer: Writer) -> ORSet:
-        # A set inside a map shares the map's store, and so do its deltas: they are joined there.
-        changed = state.clear().store if delta.cleared else state.store.drop(())
-        for element in delta.removed:
-            changed.join(state.remove(element).store)
-        for element in delta.added:
-            changed.join(state.add(writer.replica, element).store)
-        return ORSet(changed)
+        return ORSet(joined(_changes(state, delta, writer), state))
+
+
+def _changes(state: ORSet, delta: ORSetDelta, writer: Writer) -> Iterator[ORSet]:
+    """Carry out one part of a delta after another; yield what each changes."""
+    if delta.cleared:
+        yield state.clear()
+    for element in delta.removed:
+        yield state.remove(element)
+    for element in delta.added:
+        yield state.add(writer.replica, element)
 
 
 def _change(had: Elements, removed: Elements, added: Elements) -> ORSetDelta | None:
