@@ -27,7 +27,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cloudstate_core.errors import PluginError, SettingsError
-from cloudstate_core.settings_values import Between, Env, Hint, from_text, hints_of, typed
+from cloudstate_core.settings_values import (
+    Between,
+    Env,
+    Hint,
+    Secret,
+    from_text,
+    hints_of,
+    typed,
+)
 
 __all__ = [
     "CORE_SECTIONS",
@@ -37,6 +45,7 @@ __all__ = [
     "HostSettings",
     "LogSettings",
     "PluginSettings",
+    "Secret",
     "SettingsSection",
     "load",
 ]

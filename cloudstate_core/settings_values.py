@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["Between", "Env", "Hint", "from_text", "hints_of", "typed"]
+__all__ = ["Between", "Env", "Hint", "Secret", "from_text", "hints_of", "typed"]
 
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
@@ -30,6 +30,10 @@ class Env:
         self.names = names
 
 
+class Secret:
+    """In an annotation: no error shows the value. Give the field `repr=False` as well."""
+
+
 Many = type[list[object]] | type[tuple[object, ...]]
 
 
@@ -43,6 +47,7 @@ class Hint:
         choices: The only texts allowed; empty if any is.
         between: Bounds of a number.
         env: Further environment variables.
+        is_secret: Whether nobody is shown the value.
     """
 
     type: type
@@ -50,6 +55,7 @@ class Hint:
     choices: tuple[str, ...] = ()
     between: Between | None = None
     env: tuple[str, ...] = ()
+    is_secret: bool = False
 
 
 def hints_of(section_type: type) -> dict[str, Hint]:
@@ -70,8 +76,10 @@ def hints_of(section_type: type) -> dict[str, Hint]:
 def _hint_of(annotation: object) -> Hint:
     between: Between | None = None
     env: tuple[str, ...] = ()
+    is_secret = False
     if get_origin(annotation) is Annotated:
         annotation, *extras = get_args(annotation)
+        is_secret = any(isinstance(extra, Secret) for extra in extras)
         between = next((extra for extra in extras if isinstance(extra, Between)), None)
         env = next((extra.names for extra in extras if isinstance(extra, Env)), env)
     if get_origin(annotation) in (Union, UnionType):
@@ -87,7 +95,7 @@ def _hint_of(annotation: object) -> Hint:
         return Hint(_plain(arguments[0]), many=list, between=between, env=env)
     if origin is tuple and arguments[1:] == (...,):
         return Hint(_plain(arguments[0]), many=tuple, between=between, env=env)
-    return Hint(_plain(annotation), between=between, env=env)
+    return Hint(_plain(annotation), between=between, env=env, is_secret=is_secret)
 
 
 def _plain(annotation: object) -> type:
@@ -141,6 +149,8 @@ def typed(value: object, hint: Hint) -> object:
 def _one(value: object, hint: Hint) -> object:
     expected, accept = _ACCEPT[hint.type]
     accepted = accept(value)
+    if accepted is None and hint.is_secret:
+        raise ValueError(f"expected {expected}, found something else, which is not shown")
     if accepted is None:
         raise ValueError(f"expected {expected}, found {value!r}")
     if hint.choices and accepted not in hint.choices:

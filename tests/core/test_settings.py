@@ -1,13 +1,21 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import pytest
 
 from cloudstate_core.errors import PluginError, SettingsError
-from cloudstate_core.settings import CORE_SECTIONS, Between, Env, HostSettings, LogSettings, load
+from cloudstate_core.settings import (
+    CORE_SECTIONS,
+    Between,
+    Env,
+    HostSettings,
+    LogSettings,
+    Secret,
+    load,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,21 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, expected:
 
     assert message.startswith(f"environment variable {name!r}: ")
     assert expected in message
+
+
+def test_a_secret_that_cannot_be_used_is_not_shown() -> None:
+    @dataclass(frozen=True)
+    class Guarded:
+        word: Annotated[str, Secret()] = field(default="", repr=False)
+        open_: str = ""
+
+    Guarded.__annotations__ = {"word": Annotated[str, Secret()], "open_": str}
+
+    with pytest.raises(SettingsError, match="key 'word': expected text") as refused:
+        load({"guarded": Guarded}, None, {}, {"guarded": {"word": 31415}})
+    assert "31415" not in str(refused.value)
+    with pytest.raises(SettingsError, match="31415"):  # a control: other values are
+        load({"guarded": Guarded}, None, {}, {"guarded": {"open_": 31415}})
 
 
 def test_an_unknown_key_is_an_error_with_what_was_probably_meant(tmp_path: Path) -> None:

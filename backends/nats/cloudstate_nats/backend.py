@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from secrets import randbits
 from typing import ClassVar, cast
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from nats.aio.client import Client
 from cloudstate_core.clock import Clock
 from cloudstate_core.errors import SettingsError, TransportUnavailable
 from cloudstate_core.transport import Transport, TransportBackend, check_node_name
+from cloudstate_nats.security import tls_of
 from cloudstate_nats.settings import NatsSettings
 from cloudstate_nats.transport import FAILURES, NatsTransport
 
@@ -63,7 +63,7 @@ async def _connected(
 ) -> NatsTransport:
     """Look for a server until one is found, or for as long as the settings allow."""
     servers = servers_of(address)
-    connect = partial(_connect, servers=servers, tls=_tls_of(settings))
+    connect = partial(_connect, servers=servers, tls=tls_of(settings))
     # No two processes may have one number, whatever seed the rest of them has.
     transport = NatsTransport(node, connect, settings, clock, process=randbits(64))
     reason = "no answer"
@@ -118,6 +118,9 @@ async def _connect(
         flush_timeout=_FLUSH_TIMEOUT_S,
         pending_size=settings.max_buffered_bytes,
         user_credentials=settings.credentials_file or None,
+        user=settings.user or None,
+        password=settings.password or None,
+        token=settings.token or None,
         tls=tls,
     )
 
@@ -148,18 +151,3 @@ def _without_secrets(address: str) -> str:
     # Of several servers the last alone is shown, should there be a comma in a password.
     scheme, separator, rest = address.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def _tls_of(settings: NatsSettings) -> ssl.SSLContext | None:
-    for key in ("credentials_file", "ca_file"):
-        name = getattr(settings, key)
-        if name and not Path(name).is_file():
-            raise SettingsError(f"section [nats], key {key!r}: there is no file {name!r}")
-    if not settings.ca_file:
-        return None
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except ssl.SSLError as error:
-        raise SettingsError(
-            f"section [nats], key 'ca_file': no certificates in {settings.ca_file!r}"
-        ) from error

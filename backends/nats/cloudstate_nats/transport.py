@@ -11,11 +11,11 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.aio.transport import TcpTransport
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.transport import Receive, Transport, check_topic
 from cloudstate_nats.frames import Assembly, MalformedFrame, frames_of
+from cloudstate_nats.security import CarefulClient
 from cloudstate_nats.settings import NatsSettings
 from cloudstate_nats.subjects import Subjects, token
 
@@ -61,7 +61,7 @@ class NatsTransport(Transport):
         self.settings = settings
         self._is_connecting = False
         self._is_reconnecting = False
-        self._client = Client()
+        self._client = CarefulClient(settings)
         self._connect = connect
         self._clock = clock
         self._process = process
@@ -150,14 +150,20 @@ class NatsTransport(Transport):
         for subject in tuple(self._subscriptions):
             await self._unsubscribe(subject)
         if self._client.is_connected and not await self._confirmed(_FAREWELL_TIMEOUT_S):
-            _cut(self._client)
+            self._client.cut()
         await self._close(self._client)
 
     async def _connect_anew(self) -> None:
-        client = Client()
+        client = CarefulClient(self.settings)
         self._is_connecting = True
         try:
             await self._connect(client, self)
+            await self._check_connected(client)
+        except FAILURES:
+            # It has begun nothing yet. To close it would wait for the end of a connection that was
+            # about to be secured, of which the client does not hear.
+            client.cut()
+            raise
         except BaseException:
             await self._close(client)
             raise
@@ -167,7 +173,13 @@ class NatsTransport(Transport):
         for subject in tuple(self._subscriptions):
             await self._subscribe(subject)
 
-    async def _close(self, client: Client) -> None:
+    async def _check_connected(self, client: CarefulClient) -> None:
+        # The client takes a connection that ends in the middle for one that is made.
+        if not client.is_connected:
+            await self._close(client)
+            raise NotConnected("the server has ended the connection")
+
+    async def _close(self, client: CarefulClient) -> None:
         # A server that does not read would be waited for without end. That it has nothing to close
         # a client says by an assertion.
         with suppress(TimeoutError, AssertionError, *FAILURES):
@@ -249,6 +261,8 @@ class NatsTransport(Transport):
             self._tell_gap()
         elif self._client.is_connected:
             self._log_now_and_then("nats_error", error=str(error) or type(error).__name__)
+        else:
+            self._say_why_not(error)
 
     async def disconnected(self) -> None:
         """Note that the server has gone."""
@@ -279,8 +293,7 @@ class NatsTransport(Transport):
             try:
                 await self._connect_anew()
             except FAILURES as error:
-                reason = str(error) or type(error).__name__
-                self._log_now_and_then("nats_not_connected_yet", reason=reason)
+                self._say_why_not(error)
         self._is_reconnecting = False
         await self._tell_gap_when_subscribed()
 
@@ -288,6 +301,10 @@ class NatsTransport(Transport):
         log.info("nats_reconnected", node=self.node)
         await self._confirmed(_CONFIRM_TIMEOUT_S)
         self._tell_gap()
+
+    def _say_why_not(self, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        self._log_now_and_then("nats_not_connected_yet", reason=reason)
 
     def _tell_gap(self) -> None:
         for missed in tuple(self._missed):
@@ -301,15 +318,6 @@ class NatsTransport(Transport):
         if now_s - self._logged_at_s.get(event, float("-inf")) >= _LOG_INTERVAL_S:
             self._logged_at_s[event] = now_s
             log.warning(event, node=self.node, **fields)
-
-
-def _cut(client: Client) -> None:
-    """Let go of what could not be sent, which the client would wait for."""
-    # The client has no public way to do so.
-    carrier = client._transport  # noqa: SLF001
-    writer = carrier._io_writer if isinstance(carrier, TcpTransport) else None  # noqa: SLF001
-    if writer is not None:
-        writer.transport.abort()
 
 
 async def _unless_cancelled(work: Awaitable[None]) -> None:

@@ -78,7 +78,7 @@ def test_several_servers_of_one_cluster_can_be_named() -> None:
     assert servers_of("nats://a:1,b,nats://c:3") == ["nats://a:1", "nats://b", "nats://c:3"]
 
 
-@pytest.mark.parametrize("key", ["credentials_file", "ca_file"])
+@pytest.mark.parametrize("key", ["credentials_file", "ca_file", "cert_file"])
 async def test_a_file_that_is_not_there_is_named(server: NatsServer, key: str) -> None:
     settings = NatsSettings(**{key: "nowhere.pem"})
 
