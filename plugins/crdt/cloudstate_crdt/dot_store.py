@@ -93,11 +93,14 @@ class DotStore:
         self, replica: Replica, path: Path, part: Lattice | None, instead_of: Collection[Dot] = ()
     ) -> DotStore:
         """Put a leaf under a new dot, in place of live ones; return the delta, which owns it."""
-        dot = self.context.next_dot(replica)
         delta = self.drop(instead_of)
+        self._write(replica, path, part, delta)
+        return delta
+
+    def _write(self, replica: Replica, path: Path, part: Lattice | None, delta: DotStore) -> None:
+        dot = self.context.next_dot(replica)
         delta.insert(dot, path, part)
         self.insert(dot, path, None if part is None else part.copy())
-        return delta
 
     def grow(self, dot: Dot, part: Lattice) -> DotStore:
         """Let a leaf that has a part grow by another; return the delta, which owns `part`."""
@@ -109,10 +112,13 @@ class DotStore:
     def drop(self, dots: Collection[Dot]) -> DotStore:
         """Remove the leaves of live dots; return the delta."""
         delta = DotStore(self.types)
+        self._drop(dots, delta)
+        return delta
+
+    def _drop(self, dots: Collection[Dot], delta: DotStore) -> None:
         for dot in dots:
             delta.context.add(dot)
             self._remove(dot)
-        return delta
 
     def adopt(self, replica: Replica, departed: Departed) -> DotStore:
         """Put leaves of a replica in place of those of departed writers; return the delta.
@@ -124,7 +130,8 @@ class DotStore:
         for path, is_part in sorted(places := self._adoptable(departed)):
             dots = places[path, is_part]
             part = self._joined_parts(dots) if is_part else None
-            delta.join(self.write(replica, path, part, dots))
+            self._drop(dots, delta)
+            self._write(replica, path, part, delta)
         return delta
 
     def _adoptable(self, departed: Departed) -> dict[tuple[Path, bool], list[Dot]]:

@@ -35,6 +35,8 @@ class LatticeLaws(DepartureLaws[LatticeT]):
             def mutations(self) -> SearchStrategy[Mutation[MaxLevel]]:
                 return st.integers(0, 9).map(lambda level: lambda state, replica: state.rise(level))
 
+    With `look` overridden, also whether users see the same before and after writers are forgotten.
+
     Attributes:
         types: The types that are known, this one among them.
         examples: How many histories each law is examined with.
