@@ -8,7 +8,8 @@ Several commands are outstanding at once, and the user function may answer them 
 may change the state takes turns: while an operation of the user function is outstanding, which is a
 command or a cancellation that is not answered, or an answer that is not stored, it is told of no
 change from elsewhere. With the last one the copy is looked at, and it is told the difference from
-what it is known to have, in one delta.
+what it is known to have, in one delta. Where commands never leave a gap, they are held back after a
+while until that is done.
 
 Everything that decides what is stored, what is sent and who is answered is in this file.
 """
@@ -55,14 +56,23 @@ from cloudstate_crdt.instructions import (
     StreamLost,
     TimedOut,
 )
+from cloudstate_crdt.messages import (
+    command_message,
+    deletion_message,
+    init_message,
+    stream_cancelled_message,
+)
 from cloudstate_crdt.replicas import Deleted
-from cloudstate_crdt.translation.deltas import advance, catch_up, whole
+from cloudstate_crdt.translation.deltas import advance, catch_up
 from cloudstate_crdt.translation.faults import TranslationFault
 from cloudstate_crdt.translation.translation import Portion, View
 
 __all__ = ["CrdtMachine", "State"]
 
 Instructions = Sequence[Instruction]
+
+#: How many commands may overtake a change from elsewhere that the user function is to be told of.
+_MAX_OVERTAKING = 100
 
 _CONSISTENCIES = frozenset(CrdtWriteConsistency.values())
 
@@ -129,6 +139,10 @@ class CrdtMachine:
         self._operations = 0
         self._copy_is_news = False
         self._is_reading = False
+        # How many commands were sent although the user function is to be told of something, and
+        # those that wait until it was.
+        self._overtaking = 0
+        self._held: dict[int, CommandArrived] = {}
 
     def is_idle(self) -> bool:
         """Return whether nobody waits for anything."""
@@ -138,6 +152,7 @@ class CrdtMachine:
             or self._cancelling
             or self._committing
             or self._is_reading
+            or self._held
         )
 
     def may_compare(self) -> bool:
@@ -163,7 +178,7 @@ class CrdtMachine:
         # The first three are those of every command.
         match input_:
             case CommandArrived():
-                return self._send(input_)
+                return self._take(input_)
             case MessageArrived(message):
                 return self._receive_message(message)
             case Committed(operation):
@@ -210,52 +225,52 @@ class CrdtMachine:
         if isinstance(view, Deleted):
             self.state = State.DELETED
             return ()
-        message = CrdtStreamIn()
-        message.init.service_name = self._service_name
-        message.init.entity_id = self._entity_id
-        if view is not None:
-            # The whole state, as a delta from nothing; unset if there is no state.
-            try:
-                message.init.delta.CopyFrom(whole(view))
-            except TranslationFault as fault:
-                return self._crash("Unexpected entity state", str(fault))
+        try:
+            message = init_message(self._service_name, self._entity_id, view)
+        except TranslationFault as fault:
+            return self._crash("Unexpected entity state", str(fault))
         self.state, self._known = State.LIVE, view
         return (Send(message),)
 
     # --- Commands --------------------------------------------------------------------
 
-    def _send(self, arrived: CommandArrived) -> Instructions:
+    def _take(self, arrived: CommandArrived) -> Instructions:
+        if self._copy_is_news or self._is_reading:
+            # Commands that never end must not keep the user function from what others have done.
+            if self._overtaking >= _MAX_OVERTAKING:
+                self._held[arrived.command_id] = arrived
+                return ()
+            self._overtaking += 1
+        return (self._send(arrived),)
+
+    def _send(self, arrived: CommandArrived) -> Send:
         self._unanswered[arrived.command_id] = _Unanswered(arrived.name, streamed=arrived.streamed)
-        message = CrdtStreamIn()
-        command = message.command
-        command.entity_id = self._entity_id
-        command.id = arrived.command_id
-        command.name = arrived.name
-        command.payload.CopyFrom(arrived.payload)
-        if arrived.streamed:
-            command.streamed = True
-        if arrived.metadata:
-            command.metadata.CopyFrom(arrived.metadata.to_wire())
-        return (Send(message),)
+        return Send(command_message(self._entity_id, arrived))
+
+    def _send_held(self) -> Instructions:
+        """Send the commands that have waited for the user function to catch up."""
+        self._overtaking = 0
+        held, self._held = self._held, {}
+        return [self._send(arrived) for arrived in held.values()]
 
     def _cancel(self, command_id: int) -> Instructions:
+        held = self._held.pop(command_id, None)
+        sent = () if held is None else (self._send(held),)
         command = self._unanswered.get(command_id)
         if command is not None:
             # The user function learns of it when it has accepted the stream.
             command.client_left = True
-            return ()
+            return sent
         name = self._open.pop(command_id, None)
         if name is None:
             return ()
         self._cancelling[command_id] = name
-        message = CrdtStreamIn()
-        message.stream_cancelled.entity_id = self._entity_id
-        message.stream_cancelled.id = command_id
-        return (Send(message),)
+        return (Send(stream_cancelled_message(self._entity_id, command_id)),)
 
     def _time_out(self, command_id: int) -> Instructions:
         if command_id in self._unanswered or command_id in self._cancelling:
             return self._crash("Unexpected entity silence", f"command {command_id} is not answered")
+        self._held.pop(command_id, None)
         return ()
 
     # --- Messages --------------------------------------------------------------------
@@ -433,24 +448,26 @@ class CrdtMachine:
             return self._delete()
         if view is None:
             if self._known is None:
-                return self._catch_up()
+                return self._has_caught_up()
             return self._crash("Unexpected entity state", "it is gone from the store")
         try:
             self._known, delta = catch_up(self._known, view)
         except TranslationFault as fault:
             return self._crash("Unexpected entity state", str(fault))
         if delta is None:
-            return self._catch_up()
-        return [Send(CrdtStreamIn(delta=delta)), *self._catch_up()]
+            return self._has_caught_up()
+        return [Send(CrdtStreamIn(delta=delta)), *self._has_caught_up()]
+
+    def _has_caught_up(self) -> Instructions:
+        # First what has waited: there may be no end to what others do, either.
+        return self._send_held() or self._catch_up()
 
     def _delete(self) -> Instructions:
         was, self.state = self.state, State.DELETED
         self._forget()
         if was == State.DELETING:
             return (RefuseAll(),)
-        message = CrdtStreamIn()
-        message.delete.SetInParent()
-        return (Send(message), EndStream(), RefuseAll())
+        return (Send(deletion_message()), EndStream(), RefuseAll())
 
     def _crash(self, reason: str, detail: str) -> Instructions:
         self.state = State.ENDED
@@ -466,6 +483,7 @@ class CrdtMachine:
         self._cancelling.clear()
         self._ended_while_cancelling.clear()
         self._committing.clear()
+        self._held.clear()
 
 
 def _fault_in(change: CrdtStateAction, action: ClientAction) -> str:

@@ -170,7 +170,11 @@ def run(seed: int, machine_class: type[CrdtMachine] = CrdtMachine) -> None:
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_in_any_order_of_steps_both_have_the_same_in_the_end(block: int) -> None:
+@pytest.mark.parametrize("overtaking", [1, 100])
+def test_in_any_order_of_steps_both_have_the_same_in_the_end(
+    block: int, overtaking: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudstate_crdt.machine._MAX_OVERTAKING", overtaking)
     for seed in range(block * 150, block * 150 + 150):
         run(seed)
 

@@ -314,3 +314,78 @@ def test_a_change_that_could_not_be_stored_is_a_crash_and_anything_else_is_not()
 def test_the_messages_of_the_tests_are_what_they_seem() -> None:
     assert update(3).update == CrdtDelta(gcounter=GCounterDelta(increment=3))
     assert word("a").reply.payload == pack_message(Word(text="a"))
+
+
+# --- Commands without an end ---------------------------------------------------------
+
+
+def busy(driven: Driven, commands: int) -> int:
+    """Let one command begin before the last one has ended, again and again; return how many."""
+    for number in range(1, commands + 1):
+        if not driven.command(number + 1):
+            return number - 1
+        commit = driven.commits(reply("x"), number)
+        driven.give(Committed(commit.operation))
+    return commands
+
+
+def test_commands_that_leave_no_gap_are_held_back_until_the_change_from_elsewhere_is_told() -> None:
+    driven = Driven(counter(1))
+    driven.command(1)
+    driven.give(CopyChanged())
+
+    assert busy(driven, 1_000) == 100
+    held = 102
+    assert driven.command(held + 1) == ()
+    assert driven.give(Committed(driven.commits(reply("x"), held - 1).operation)) == READ
+    told, *sent_later = driven.give(CopyRead(counter(5)))
+
+    assert sent((told,)) == [f"delta {CrdtDelta(gcounter=GCounterDelta(increment=4))}".strip()]
+    assert [each.message.command.id for each in sent_later] == [held, held + 1]  # type: ignore[union-attr]
+    # It begins anew.
+    assert driven.command(held + 2) != ()
+
+
+def test_without_news_commands_are_never_held_back() -> None:
+    driven = Driven(counter(1))
+    driven.command(1)
+
+    assert busy(driven, 1_000) == 1_000
+
+
+def test_changes_without_an_end_do_not_hold_back_commands_for_ever() -> None:
+    driven = Driven(counter(1))
+    driven.command(1)
+    driven.give(CopyChanged())
+    last = busy(driven, 1_000) + 1
+    driven.give(Committed(driven.commits(reply("x"), last).operation))
+    driven.give(CopyChanged())  # while the copy is read
+
+    instructions = driven.give(CopyRead(counter(5)))
+
+    assert sent(instructions)[1:] == ["command"]
+
+
+def test_a_client_that_leaves_while_its_command_is_held_back_is_cancelled() -> None:
+    driven = Driven(counter(1))
+    driven.command(1)
+    driven.give(CopyChanged())
+    held = busy(driven, 1_000) + 2
+    assert driven.command(held + 1, streams=True) == ()
+
+    assert sent(driven.give(ClientLeft(held + 1))) == ["command"]
+    commit, cancelling = driven.says(reply("first", streamed=True), held + 1)
+    assert isinstance(commit, Commit)
+    assert sent((cancelling,)) == ["stream_cancelled"]
+
+
+def test_a_command_that_waits_too_long_is_given_up_without_a_crash() -> None:
+    driven = Driven(counter(1))
+    driven.command(1)
+    driven.give(CopyChanged())
+    last = busy(driven, 1_000) + 1
+
+    assert driven.give(TimedOut(last + 1)) == ()
+    driven.give(Committed(driven.commits(reply("x"), last).operation))
+    assert sent(driven.give(CopyRead(counter(1)))) == []
+    assert driven.machine.is_idle()
