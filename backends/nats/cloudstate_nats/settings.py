@@ -36,6 +36,8 @@ class NatsSettings:
             connection without TLS.
         connect_timeout_s: How long to look for a server at start, in seconds.
         reconnect_wait_s: How long to wait between attempts to connect again, in seconds.
+        renew_after_s: After so long without a connection, in seconds, the client that tries to have
+            one is replaced by a new one, since it may have given up unnoticed.
         ping_interval_s: A server that was asked for a sign of life so often, in seconds, and has
             twice not given one counts as gone.
         max_message_bytes: Longest message. What is longer than the server allows is sent in pieces.
@@ -58,6 +60,7 @@ class NatsSettings:
     allow_clear_text_secrets: bool = False
     connect_timeout_s: Annotated[float, Between(0.1, 3600)] = 5.0
     reconnect_wait_s: Annotated[float, Between(0.01, 3600)] = 0.5
+    renew_after_s: Annotated[float, Between(0.1, 86_400)] = 30.0
     ping_interval_s: Annotated[float, Between(1, 3600)] = 10.0
     max_message_bytes: Annotated[int, Between(65_536, 256 * _MIB)] = 17 * _MIB
     max_buffered_bytes: Annotated[int, Between(1024, 1024 * _MIB)] = 8 * _MIB

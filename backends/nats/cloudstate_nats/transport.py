@@ -27,6 +27,9 @@ log = structlog.get_logger()
 _CONFIRM_TIMEOUT_S = 5
 _FAREWELL_TIMEOUT_S = 1
 
+#: How often to look whether there is a connection, while it may be away for so long.
+_LOOKS = 5
+
 #: What goes wrong over and over is logged once in so many seconds.
 _LOG_INTERVAL_S = 10.0
 
@@ -140,6 +143,7 @@ class NatsTransport(Transport):
         self._subscriptions[self._subjects.inbox(self.node)] = None
         await self._connect_anew()
         await self._confirmed(_CONFIRM_TIMEOUT_S)
+        self._spawn(self._watch())
 
     async def aclose(self) -> None:
         """Send what is left, and disconnect."""
@@ -266,7 +270,8 @@ class NatsTransport(Transport):
 
     async def disconnected(self) -> None:
         """Note that the server has gone."""
-        if not self._is_closing:
+        # A client that is replaced says so once more when it is closed.
+        if not (self._is_closing or self._is_reconnecting):
             log.warning("nats_disconnected", node=self.node)
 
     async def reconnected(self) -> None:
@@ -296,6 +301,25 @@ class NatsTransport(Transport):
                 self._say_why_not(error)
         self._is_reconnecting = False
         await self._tell_gap_when_subscribed()
+
+    async def _watch(self) -> None:
+        """Replace a client whose own attempts to connect again do not come to an end."""
+        seen_at_s = self._clock.monotonic_s()
+        while True:
+            await self._clock.sleep(self.settings.renew_after_s / _LOOKS)
+            if self._client.is_connected or self._is_reconnecting:
+                seen_at_s = self._clock.monotonic_s()
+            elif self._clock.monotonic_s() - seen_at_s >= self.settings.renew_after_s:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        log.warning("nats_client_replaced", node=self.node, after_s=self.settings.renew_after_s)
+        self._is_reconnecting = True
+        try:
+            await self._close(self._client)
+        except Exception:  # nobody knows in which state it is
+            log.exception("nats_client_not_closed", node=self.node)
+        await self._connect_again()
 
     async def _tell_gap_when_subscribed(self) -> None:
         log.info("nats_reconnected", node=self.node)

@@ -320,3 +320,62 @@ async def test_a_client_that_takes_its_cancellation_for_a_failure_ends_in_time(
     with pytest.raises(TransportUnavailable, match="nobody there"):
         async with connect(f"nats://127.0.0.1:{free_port()}", "a", settings):
             pass
+
+
+def kill_what_connects_again(node: NatsTransport) -> None:
+    """Let the client die of an error of its own as soon as it has lost the server."""
+    node._client._server_pool = None  # type: ignore[assignment]  # what it shuffles first
+
+
+@pytest.mark.parametrize("renew_after_s", [0.5, 3600.0])
+async def test_a_client_that_has_died_unnoticed_is_replaced(renew_after_s: float) -> None:
+    heard, told = Heard(), asyncio.Event()
+    settings = NatsSettings(reconnect_wait_s=0.01, renew_after_s=renew_after_s)
+    with start_nats_server() as server, structlog.testing.capture_logs() as logged:
+        async with (
+            connect(server.address, "a") as a,
+            connect(server.address, "b", settings) as b,
+            b.listen("t", heard),
+        ):
+            kill_what_connects_again(b)
+            with a.on_gap(told.set):
+                await asyncio.to_thread(server.restart)
+                async with asyncio.timeout(20):
+                    await told.wait()
+            if renew_after_s > 1:  # a control: by itself it stays dead, while the other is back
+                assert not b._client.is_connected
+                return
+            async with asyncio.timeout(20):
+                while ("a", b"back") not in heard.messages:
+                    await a.send("b", "t", b"back")
+                    await asyncio.sleep(0.01)
+
+    events = [each["event"] for each in logged if each.get("node") == "b"]
+    assert events[-3:] == ["nats_disconnected", "nats_client_replaced", "nats_reconnected"]
+
+
+async def test_a_server_that_is_away_for_long_is_found_by_a_new_client() -> None:
+    told = asyncio.Event()
+    settings = NatsSettings(reconnect_wait_s=0.01, renew_after_s=0.1)
+    with start_nats_server() as server, structlog.testing.capture_logs() as logged:
+        async with connect(server.address, "a", settings) as a:
+            with a.on_gap(told.set):
+                server.stop()
+                async with asyncio.timeout(20):
+                    while "nats_client_replaced" not in [each["event"] for each in logged]:
+                        await asyncio.sleep(0.01)
+                await asyncio.to_thread(server.start)
+                async with asyncio.timeout(20):
+                    await told.wait()
+            assert a._client.is_connected
+
+    assert [each["event"] for each in logged].count("nats_reconnected") == 1
+
+
+async def test_a_client_that_is_replaced_while_the_node_stops_does_not_hold_it_up() -> None:
+    settings = NatsSettings(reconnect_wait_s=0.01, renew_after_s=0.1)
+    with start_nats_server() as server, structlog.testing.capture_logs() as logged:
+        async with asyncio.timeout(10), connect(server.address, "a", settings):
+            server.stop()
+            while "nats_client_replaced" not in [each["event"] for each in logged]:
+                await asyncio.sleep(0.01)
