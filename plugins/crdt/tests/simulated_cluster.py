@@ -71,11 +71,15 @@ class Cluster:
         return self._processes
 
     def some_time(self) -> float:
-        """How long a disk takes."""
-        return self.random.random() * 0.06
+        """How long a disk takes; now and then it has other things to do."""
+        return self.random.random() * (1.0 if self.random.random() < 0.03 else 0.06)
 
     def store_fails(self) -> bool:
         return self.random.random() < self.store_failures
+
+    @property
+    def entity_ids(self) -> set[str]:
+        return {made.entity_id for made in self.made}
 
     def type_of(self, entity_id: str) -> type[Lattice]:
         return simulated_changes.TYPES[int(entity_id[1:]) % len(simulated_changes.TYPES)]

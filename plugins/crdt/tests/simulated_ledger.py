@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulated_copies import REGISTRY, Broken, covers, stripped
+from simulated_copies import REGISTRY, Broken, Operation, covers, stripped
 
-from cloudstate_crdt import GCounter, Lattice, PNCounter, Replica
-from cloudstate_crdt.departed import Departed, Retired
+from cloudstate_core.cluster import NodeIdentity
+from cloudstate_crdt import GCounter, Lattice, ORMap, ORSet, PNCounter, Replica, Vote
+from cloudstate_crdt.departed import Departed, Retired, Trace
+from cloudstate_crdt.replicas import Deleted
 from cloudstate_crdt.types.gcounter import RETIRED
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from simulated_node import Node
 
 Totals = tuple[int, int]
+
+#: How long it may take until everybody knows what was taken over.
+_TAKING_OVER_S = 3.0
 
 
 class Ledger:
@@ -28,6 +33,8 @@ class Ledger:
         self._cluster = cluster
         #: By generation and entity: what those that took part have counted, at least and at most.
         self._folded: dict[int, dict[str, tuple[Totals, Totals]]] = {}
+        #: What those had that took part and knew of no other members than these, by generation.
+        self._traces: dict[tuple[int, frozenset[NodeIdentity]], dict[str, bytes]] = {}
 
     # --- While nodes forget ----------------------------------------------------------
 
@@ -38,17 +45,39 @@ class Ledger:
             Broken: It has not what the others have that take part.
         """
         news = retired.departed.without(node.retired.departed)
-        if not all(retired.steps[name][-1][1] for name in news.epochs):
+        agreed = node.took_part(news, retired)
+        if agreed is None:
             self._cluster.counts["stripped"] += 1
             return
         self._cluster.counts["folded"] += 1
-        folded = self._folded.setdefault(retired.generation, {})
+        self._counts(node, news, self._folded.setdefault(retired.generation, {}))
+        assert node.members is not None
+        if agreed == {NodeIdentity(*each) for each in node.members.epochs.items()}:
+            self._expect_what_others_have(node, news, (retired.generation, agreed))
+
+    def _counts(self, node: Node, news: Departed, folded: dict[str, tuple[Totals, Totals]]) -> None:
         for entity_id in node.stored:
             copy = node.read(entity_id)
             if isinstance(copy, GCounter | PNCounter):
                 totals = totals_of(copy, news)
                 least, most = folded.get(entity_id, (totals, totals))
                 folded[entity_id] = (lesser(least, totals), greater(most, totals))
+
+    def _expect_what_others_have(
+        self, node: Node, news: Departed, agreed: tuple[int, frozenset[NodeIdentity]]
+    ) -> None:
+        self._cluster.counts["forgotten alike"] += 1
+        traces = self._traces.setdefault(agreed, {})
+        for entity_id in self._cluster.entity_ids:
+            copy = node.read(entity_id)
+            if isinstance(copy, Deleted | Vote):
+                # What a departed writer has voted is gone, too, when its next life votes.
+                continue
+            if copy is not None and copy.must_adopt(news):
+                raise Broken(f"{node.name} forgets something of {entity_id} that is alive")
+            trace = b"" if copy is None else Trace.of(copy, news).digest
+            if traces.setdefault(entity_id, trace) != trace:
+                raise Broken(f"{node.name} has another {entity_id} of those whom it forgets")
 
     # --- In the end ------------------------------------------------------------------
 
@@ -70,6 +99,8 @@ class Ledger:
             if must_be_there and not is_forgotten and not covers(copies.get(made.entity_id), left):
                 raise Broken(f"{made} is lost")
         for entity_id, copy in copies.items():
+            if isinstance(copy, ORSet | ORMap):
+                self._expect_removed(entity_id, copy)
             if isinstance(copy, Lattice):
                 self._expect_exactly(entity_id, copy, node.retired)
                 if copy.trace_of(node.retired.departed):
@@ -102,6 +133,34 @@ class Ledger:
         if stripped(whole, retired) != copy:
             raise Broken(f"{entity_id} is not what was done to it")
 
+    def _expect_removed(self, entity_id: str, copy: ORSet | ORMap) -> None:
+        """Nothing is there that was removed, although what was taken over was written anew.
+
+        A removal that the one who took over had not seen, nor its node what was taken over, loses:
+        so those of about that time do not count. Nor does what may have gone with a disk, or with a
+        node that was away.
+        """
+        made = [
+            each
+            for each in self._cluster.made
+            if each.entity_id == entity_id and each.is_stored and isinstance(each.delta, Lattice)
+        ]
+        taken_over_s = [each.made_s for each in made if each.is_adoption]
+        there = type(copy).bottom(REGISTRY)
+        for each in made:
+            adds = bool(each.delta._store.paths)
+            is_at_risk = any(abs(each.made_s - at_s) < _TAKING_OVER_S for at_s in taken_over_s)
+            if not each.is_adoption and (adds or (self._stayed(each) and not is_at_risk)):
+                there.join(each.delta)
+        for element in copy:
+            if element not in there:
+                raise Broken(f"{element.value!r} was removed from {entity_id}, and is back")
+
+    def _stayed(self, made: Operation) -> bool:
+        """Whether the node that has made a change is there, in the same life."""
+        node = self._cluster.nodes[made.node]
+        return made.is_done and node.lost_disk_s is None and node.epoch == made.epoch
+
     def _expect_counted(self, entity_id: str, copy: GCounter | PNCounter, retired: Retired) -> None:
         """What is counted of departed writers is what those had who took part in forgetting."""
         least, most = (0, 0), (0, 0)
@@ -109,11 +168,21 @@ class Ledger:
             if entity_id in folded:
                 least = greater(least, folded[entity_id][0])
                 most = greater(most, folded[entity_id][1])
+        most = lesser(most, self._done(entity_id, retired.departed))
         found = totals_of(copy, Departed())
         if greater(least, found) != found or greater(most, found) != most:
             raise Broken(
                 f"{entity_id}: of departed writers, expected {least} to {most}, found {found}"
             )
+
+    def _done(self, entity_id: str, departed: Departed) -> Totals:
+        """What departed writers have ever counted."""
+        amounts = [
+            each.amount
+            for each in self._cluster.made
+            if each.entity_id == entity_id and Replica(each.node, each.epoch) in departed
+        ]
+        return sum(max(each, 0) for each in amounts), sum(max(-each, 0) for each in amounts)
 
 
 def totals_of(copy: GCounter | PNCounter, departed: Departed) -> Totals:

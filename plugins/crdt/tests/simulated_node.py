@@ -233,7 +233,8 @@ class Node:
                 self.cluster.counts["states read"] += 1
                 copy = self.read(instruction.entity_id)
                 state = None if copy is None else copy_of(copy)
-                self._soon(lambda: self.give(StateRead(instruction, state)))
+                delay_s = self.cluster.some_time()
+                self._soon(lambda: self.give(StateRead(instruction, state)), delay_s)
             case ReadDigests():
                 copies = [(each, self.read(each)) for each in instruction.entity_ids]
                 digests = [(e, None if copy is None else digest_of(copy)) for e, copy in copies]
@@ -259,6 +260,9 @@ class Node:
             cluster.counts["joins not stored"] += 1
             self._soon(lambda: self.give(JoinFailed(join, "the disk is full")))
             return
+        self._soon(lambda: self._take_in(join), cluster.some_time())
+
+    def _take_in(self, join: Join) -> None:
         try:
             change = self.taken_in(join.change)
             copy, has_changed = simulated_copies.joined(self.copies.get(join.entity_id), change)
@@ -319,13 +323,13 @@ class Node:
 
         def later() -> None:
             self.give(Traced(scan.number, early, is_scan=True))
-            self._soon(last, self.cluster.some_time())
+            self._soon(last, self._long())
 
         def last() -> None:
             rest = self._traces(sorted(self.stored.keys() - set(entity_ids[::2])), scan.departed)
             self.give(Traced(scan.number, rest, is_scan=True, is_last=True))
 
-        self._soon(later, self.cluster.some_time())
+        self._soon(later, self._long())
 
     def _read_traces(self, read: ReadTraces) -> None:
         traces = self._traces(list(read.entity_ids), read.departed)
@@ -366,7 +370,34 @@ class Node:
                 self.kept = retired
                 self._soon(lambda: self._use(retired), cluster.some_time())
 
-        cluster.later(cluster.some_time(), is_kept)
+        cluster.later(self._long(), is_kept)
+        self._may_fail_meanwhile()
+
+    def _long(self) -> float:
+        """How long it takes to keep something: here and there long enough for others to go on."""
+        return self.cluster.random.choice([self.cluster.some_time(), self.cluster.random.random()])
+
+    def _may_fail_meanwhile(self) -> None:
+        cluster, process = self.cluster, self.process
+
+        def fails() -> None:
+            if self.is_up and self.process == process:
+                self.stop()
+                self.start()
+
+        if cluster.random.random() < 0.2:
+            cluster.counts["restarts while forgetting"] += 1
+            cluster.later(cluster.random.random(), fails)
+
+    def took_part(self, departed: Departed, retired: Retired) -> frozenset[NodeIdentity] | None:
+        """Who agreed to forget these, if this node is one of them; empty if nobody knows."""
+        assert self.machine is not None
+        agreed = self.machine._agreement._retirements._agreed
+        participants = frozenset().union(*(agreed[name].participants for name in departed.epochs))
+        if participants:
+            return participants if NodeIdentity(self.name, self.epoch) in participants else None
+        folds = all(retired.steps[name][-1][1] for name in departed.epochs)
+        return participants if folds else None
 
     def _use(self, retired: Retired) -> None:
         self.cluster.counts["forgotten"] += 1

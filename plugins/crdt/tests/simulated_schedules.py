@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from simulated_cluster import Cluster, Network
@@ -21,11 +22,17 @@ CONVERGED_WITHIN_S = 15.0
 class Schedule:
     """One run: changes and faults for a while, then none, then everything must be equal."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, is_forgetting: bool | None = None) -> None:
+        """Draw a schedule.
+
+        Args:
+            seed: Decides all of it.
+            is_forgetting: Whether what expelled nodes have written is given up; None for chance.
+        """
         self.seed = seed
         random = self._random = Random(seed)
         #: Every third cluster has to do without comparisons, and has no fault that needs one.
-        self._by_deltas_only = seed % 3 == 0
+        self._by_deltas_only = seed % 3 == 0 and not is_forgetting
         network = Network(
             loss=random.choice([0.0, 0.05, 0.2]),
             duplication=random.choice([0.0, 0.1]),
@@ -48,7 +55,8 @@ class Schedule:
             store_failures=random.choice([0.0, 0.05]),
         )
         #: In half of the others the operator gives up what expelled nodes have written.
-        self._is_forgetting = not self._by_deltas_only and random.random() < 0.5
+        by_chance = not self._by_deltas_only and random.random() < 0.5
+        self._is_forgetting = by_chance if is_forgetting is None else is_forgetting
         self.converged_after_s = 0.0
 
     def run(self) -> None:
@@ -87,7 +95,7 @@ class Schedule:
         else:
             faults += [self._restart, self._restart, self._lose_disk, self._expel, self._leave]
             if self._is_forgetting:
-                faults += [self._expel, self._leave, self._forget, self._forget]
+                faults += [self._expel, self._leave, self._forget, self._forget, self._confide]
         self._random.choice(faults)()
 
     def _node(self) -> Node:
@@ -149,7 +157,7 @@ class Schedule:
         node = self._node()
         if node.is_up and len(self.cluster.members.epochs) == len(self.cluster.staying):
             self.cluster.counts["expelled"] += 1
-            self._come_back_as_another(node)
+            self._soon_after_changes(node, lambda: self._come_back_as_another(node))
 
     def _leave(self) -> None:
         """For good."""
@@ -157,13 +165,50 @@ class Schedule:
         others = {n: e for n, e in cluster.members.epochs.items() if n != node.name}
         if node.is_up and self._may_lose_another() and len(others) == len(cluster.staying) - 1 > 1:
             cluster.counts["left"] += 1
-            node.leave()
-            cluster.change_members(others, {node.name: node.epoch})
-            self._forget_later()
+            self._soon_after_changes(node, lambda: self._goes(node))
+
+    def _goes(self, node: Node) -> None:
+        cluster = self.cluster
+        node.leave()
+        others = {n: e for n, e in cluster.members.epochs.items() if n != node.name}
+        cluster.change_members(others, {node.name: node.epoch})
+        self._forget_later()
+
+    def _soon_after_changes(self, node: Node, then: Callable[[], None]) -> None:
+        """What a node does last has not arrived everywhere when it goes."""
+        for _ in range(self._random.randint(0, 4)):
+            node.change(self._random.choice(ENTITIES), Consistency.LOCAL)
+        self.cluster.run(self.cluster.now_s + self._random.random() * 0.15)
+        if node.is_up and not node.is_gone:
+            then()
+
+    def _confide(self) -> None:
+        """One node changes something, and only another hears of it; both are expelled.
+
+        When it comes back it is too late: all others have agreed.
+        """
+        cluster = self.cluster
+        if len(cluster.members.epochs) < len(cluster.staying) or len(cluster.staying) < 3:
+            return
+        one, other = self._random.sample(cluster.staying, 2)
+        if not (one.is_up and other.is_up and self._may_lose_another()):
+            return
+        cluster.counts["confided"] += 1
+        pairs = {(each, n) for each in (one.name, other.name) for n in cluster.nodes}
+        cluster.network.cut |= pairs - {(one.name, other.name)}
+        for _ in range(4):
+            one.change(self._random.choice(ENTITIES), Consistency.LOCAL)
+        cluster.run(cluster.now_s + 0.2)
+        if one.is_up and other.is_up:
+            one.lose_disk()
+            self._come_back_as_another(one, 0.0, 0.5)
+            self._come_back_as_another(other, 1.0, 3.0)
+            cluster.forget({one.name: one.epoch - 1})
+        cluster.network.cut -= pairs
 
     def _forget_later(self) -> None:
         if self._is_forgetting and self._random.random() < 0.7:
-            self.cluster.later(self._random.random() * 1.5, self._forget)
+            self.cluster.later(self._random.random() * 0.8, self._forget)
 
     def _forget(self) -> None:
         """Give up what some expelled nodes have written."""
@@ -179,7 +224,9 @@ class Schedule:
         lost = sum(each.lost_disk_s is not None for each in nodes)
         return lost < (len(nodes) - 1) // 2
 
-    def _come_back_as_another(self, node: Node) -> None:
+    def _come_back_as_another(
+        self, node: Node, after_s: float = 0.0, within_s: float = 0.8
+    ) -> None:
         cluster = self.cluster
         node.stop()
         others = {n: e for n, e in cluster.members.epochs.items() if n != node.name}
@@ -191,7 +238,7 @@ class Schedule:
             cluster.change_members(cluster.members.epochs | {node.name: node.epoch}, {})
             node.start()
 
-        cluster.later(self._random.random() * 0.8, comes_back)
+        cluster.later(self._random.uniform(after_s, within_s), comes_back)
 
     # --- The end ---------------------------------------------------------------------
 
@@ -199,6 +246,8 @@ class Schedule:
         cluster = self.cluster
         # Who was to come back does.
         cluster.run(cluster.now_s + 1.0)
+        while not all(node.is_up for node in cluster.staying):
+            cluster.run(cluster.now_s + 1.0)
         cluster.network.cut.clear()
         cluster.network.loss = cluster.network.duplication = cluster.store_failures = 0.0
 

@@ -13,6 +13,7 @@ QUARTERS = [range(first, first + 250) for first in range(0, 1_000, 250)]
 
 #: Each of these has happened more often than once in ten schedules.
 FAULTS = ("lost", "duplicated", "partitions", "restarts", "disks lost", "expelled")
+FORGETTING = ("given up", "forgotten alike", "adopted", "restarts while forgetting")
 REPAIRS = ("sent missing", "sent entities", "sent part", "joins not stored", "waits kept")
 
 
@@ -30,7 +31,7 @@ def test_nodes_converge_and_what_was_confirmed_is_there(seeds: range) -> None:
         counts["changes"] += len(schedule.cluster.made)
         converged_after_s.append(schedule.converged_after_s)
 
-    for what in (*FAULTS, *REPAIRS):
+    for what in (*FAULTS, *FORGETTING, *REPAIRS):
         assert counts[what] > len(seeds) / 10, what
     assert counts["report message_refused"] + counts["report change_refused"] == 0
     assert max(converged_after_s) < CONVERGED_WITHIN_S
@@ -46,6 +47,8 @@ def promise(counts: Counter[str], converged_after_s: list[float]) -> str:
         f" {counts['disks lost']} disks lost, {counts['expelled']} expelled;"
         f" {counts['sent missing']} requests for missing changes,"
         f" {counts['sent buckets']} comparisons, {counts['states read']} states sent;"
+        f" {counts['forgotten']} times a node forgot departed writers, {counts['stripped']} of them"
+        f" without having taken part, {counts['adopted']} copies taken over before;"
         f" {counts['waits kept']} changes confirmed by others; 0 divergences, 0 lost;"
         f" converged after heal: median {converged_after_s[schedules // 2]:.1f} s,"
         f" p99 {converged_after_s[schedules * 99 // 100]:.1f} s of simulated time; ok"

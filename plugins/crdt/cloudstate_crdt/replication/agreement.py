@@ -62,7 +62,7 @@ class Agreement:
             del self._reports[name]
         self._look_again()
 
-    def _look_again(self) -> None:
+    def _look_again(self, *, are_copies_others: bool = False) -> None:
         station = self._station
         pending = self._retirements.pending() if station.is_member else Departed()
         view = _view(station, pending)
@@ -72,7 +72,7 @@ class Agreement:
         self._to_adopt.clear()
         self._report_due_s = station.now_s
         self._late_s = station.now_s + station.limits.report_every_s
-        if pending != self.traces.departed:
+        if are_copies_others or pending != self.traces.departed:
             self.traces.look_for(pending)
         self.traces.view_changed()
 
@@ -210,7 +210,7 @@ class Agreement:
         for name, epoch in news.epochs.items():
             took_part = retired.steps[name][-1][1]
             station.report("departed_forgotten", name, epoch=epoch, took_part=took_part)
-        self._look_again()
+        self._look_again(are_copies_others=True)
         if station.peers:
             station.broadcast(departures=Departures(retirements=self._retirements.written()))
 
