@@ -446,7 +446,7 @@ async def test_an_entity_that_cannot_be_read_for_a_caller_who_has_left_is_read_f
 async def test_a_state_that_becomes_too_large_is_refused(
     serving: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudstate_crdt.serving._MAX_STATE_BYTES", 200)
+    monkeypatch.setattr("cloudstate_crdt.serving._MAX_GROWN_BYTES", 200)
 
     def holds(size: int) -> CrdtStateAction:
         value = order("x" * size)
