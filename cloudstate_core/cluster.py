@@ -49,17 +49,30 @@ class Members:
             later one. A kind that keeps something only in order to tell their writing from others'
             may forget it, once that is safe. Epochs in here only grow; when very many nodes are
             known, the oldest names are in here no longer, nor among the expelled.
+        horizon: Lives up to this epoch of nodes that are not named here at all are over, and were
+            given up; 0 for none.
     """
 
     epochs: Mapping[str, int]
     reachable: frozenset[str]
     expelled: Mapping[str, int]
     forgotten: Mapping[str, int] = field(default_factory=dict)
+    horizon: int = 0
 
     @property
     def majority(self) -> int:
         """How many members are more than half of them."""
         return len(self.epochs) // 2 + 1
+
+    def have_given_up(self, name: str, epoch: int) -> bool:
+        """Return whether what a node wrote in one of its lives was given up.
+
+        It is of nodes that are named no longer, too: so a node that joins when they have gone
+        learns of it like those that were there.
+        """
+        if name in self.epochs or name in self.expelled or name in self.forgotten:
+            return epoch <= self.forgotten.get(name, -1)
+        return 0 < epoch <= self.horizon
 
 
 class Cluster(Protocol):

@@ -218,6 +218,7 @@ class MembershipMachine:
             reachable=frozenset({self._name, *(reachable & epochs.keys())}),
             expelled=self.records.expelled(),
             forgotten=self.records.forgotten(),
+            horizon=self.records.horizon,
         )
 
     def receive(self, given: Input) -> list[Instruction]:

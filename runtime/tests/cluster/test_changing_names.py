@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from cloudstate_core.cluster import Members
 from cloudstate_runtime.cluster.membership import (
     Heard,
     LeftOut,
@@ -100,6 +101,20 @@ def test_a_node_that_made_room_starts_again_with_a_greater_epoch() -> None:
 
     assert machine.has_joined
     assert machine.node.epoch == 61
+
+
+def test_what_nodes_have_written_that_made_room_is_still_given_up() -> None:
+    machine = joined_machine(70, Records({"x": Known(65, 65), "y": spent(66)}))
+    told = Heartbeat(process=9, nodes=[NodeRecord(name="b", epoch=50)], horizon=60)
+
+    machine.receive(Heard("b", told.SerializeToString()))
+
+    members = machine.members
+    assert members.have_given_up("made room", 60)
+    assert not members.have_given_up("not known yet", 61)
+    assert members.have_given_up("y", 66)
+    assert not any(members.have_given_up(name, 40) for name in "abx")
+    assert not Members({}, frozenset(), {}).have_given_up("made room", 0)
 
 
 def test_who_hears_of_old_members_and_of_the_horizon_at_once_takes_the_members_in() -> None:
