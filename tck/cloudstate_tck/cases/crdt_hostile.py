@@ -21,7 +21,13 @@ from cloudstate_tck.hostile import Stored
 from cloudstate_tck.hostile_crdt_scripts import GOES_ON, SCRIPTS, WATCHED
 from cloudstate_tck.hostile_crdts import BEFORE, MISBEHAVE, START_AGAIN, Script
 from cloudstate_tck.model.crdt_pb2 import RequestAction, Response, State, StreamedRequest
-from cloudstate_tck.proxy_client import Failed
+from cloudstate_tck.provocation import (
+    beside_a_neighbour,
+    expect_one_of,
+    expect_report,
+    next_reply,
+    status_of,
+)
 from cloudstate_tck.scripted.crdt_types import new_value
 
 __all__ = ["CASES"]
@@ -30,13 +36,8 @@ __all__ = ["CASES"]
 async def run_script(script: Script, examination: Examination) -> None:
     """Provoke one script, with a neighbour at work all the time."""
     entity_id = examination.new_entity_id(f"{script.name}:{script.type_}")
-    finish = asyncio.Event()
-    neighbour = asyncio.create_task(_be_a_neighbour(examination, finish))
-    try:
-        await provoke(script, examination, entity_id)
-    finally:
-        finish.set()
-        await neighbour
+    provoked = provoke(script, examination, entity_id)
+    await beside_a_neighbour(provoked, examination, _be_a_neighbour)
 
 
 async def provoke(script: Script, examination: Examination, entity_id: str) -> None:
@@ -91,27 +92,8 @@ async def _expect_status(
     doing: str,
     text: str = MISBEHAVE,
 ) -> None:
-    found = await status_of(examination, entity_id, fail(text))
-    _expect_one_of(f"the status of the command in which {doing}", expected, found)
-
-
-def _expect_one_of(what: str, expected: frozenset[Status], found: Status) -> None:
-    if found not in expected:
-        names = " or ".join(sorted(status.name for status in expected))
-        raise Mismatch(what, expected=names, found=found.name)
-
-
-async def status_of(examination: Examination, entity_id: str, *actions: RequestAction) -> Status:
-    """Send a command and return how it ended."""
-    conditions = examination.conditions
-    patience_s = conditions.relay_timeout_s + conditions.patience_s
-    try:
-        await examination.the_proxy().call_for_bytes(
-            MODEL, "Process", request(entity_id, *actions), patience_s=patience_s
-        )
-    except Failed as failed:
-        return Status(failed.code.value[0])
-    return Status.OK
+    found = await status_of(examination, MODEL, request(entity_id, fail(text)))
+    expect_one_of(f"the status of the command in which {doing}", expected, found)
 
 
 async def _expect_stream(
@@ -127,7 +109,7 @@ async def _expect_stream(
             await stream.expect(f"element {number}", Response(state=state))
         if script.at_cancel is None:
             what = f"the end of the stream in which the entity {script.title}"
-            _expect_one_of(what, script.client, await stream.status(what))
+            expect_one_of(what, script.client, await stream.status(what))
 
 
 async def expect_state(
@@ -145,10 +127,7 @@ async def expect_state(
 async def _expect_recovery(script: Script, examination: Examination, entity_id: str) -> State:
     """Expect the very next command to succeed, with a state that may be; return which."""
     what = "the entity's next command"
-    try:
-        found = await examination.the_proxy().call(MODEL, "Process", request(entity_id), Response)
-    except Failed as failed:
-        raise Mismatch(what, expected="a reply", found=f"the failure {failed}") from None
+    found = await next_reply(what, examination, MODEL, request(entity_id), Response)
     changed = {
         Stored.NOTHING: (False,),
         Stored.EVENTS: (True,),
@@ -167,12 +146,8 @@ async def _expect_report(script: Script, examination: Examination, before: int) 
         return
     # What is missing shows when the proxy has waited for it.
     within_s = conditions.patience_s + conditions.relay_timeout_s
-    if not await examination.the_hostile_function().reported_since(before, within_s):
-        raise Mismatch(
-            f"what is reported when an entity {script.title}",
-            expected="a reportError call to the user function",
-            found=f"none within {within_s:g} s",
-        )
+    what = f"what is reported when an entity {script.title}"
+    await expect_report(what, examination, before, within_s)
 
 
 async def _be_a_neighbour(examination: Examination, finish: asyncio.Event) -> None:
@@ -196,8 +171,8 @@ async def deleted_stays_away(examination: Examination) -> None:
     await expect_state(examination, entity_id, *updates(update), state=state)
     await expect_stored("GCounter", examination, entity_id, state)
     await expect_state(examination, entity_id, delete(), state=state)
-    found = await status_of(examination, entity_id)
-    _expect_one_of("the status of a command for what is deleted", DELETED, found)
+    found = await status_of(examination, MODEL, request(entity_id))
+    expect_one_of("the status of a command for what is deleted", DELETED, found)
 
 
 async def deleted_is_not_heard(examination: Examination) -> None:
@@ -206,8 +181,8 @@ async def deleted_is_not_heard(examination: Examination) -> None:
     update, state = BEFORE["GCounter"]
     await expect_state(examination, entity_id, *updates(update), state=state)
     await _expect_status(GOES_ON.client, examination, entity_id, f"the entity {GOES_ON.title}")
-    found = await status_of(examination, entity_id)
-    _expect_one_of("the status of a command for what is deleted", DELETED, found)
+    found = await status_of(examination, MODEL, request(entity_id))
+    expect_one_of("the status of a command for what is deleted", DELETED, found)
     # Whatever it has said, its neighbours are well.
     neighbour = examination.new_entity_id("GCounter")
     await expect_state(examination, neighbour, *updates(update), state=state)
@@ -225,7 +200,7 @@ async def watchers_are_told(examination: Examination) -> None:
         await watcher.expect("the first element", Response(state=state))
         await _expect_status(WATCHED.client, examination, entity_id, f"the entity {WATCHED.title}")
         what = "the end of the stream of an entity that is over"
-        _expect_one_of(what, WATCHED.client, await watcher.status(what))
+        expect_one_of(what, WATCHED.client, await watcher.status(what))
     await expect_state(examination, entity_id, state=state)
 
 

@@ -27,7 +27,13 @@ from cloudstate_tck.expectations import Mismatch, expect_equal
 from cloudstate_tck.hostile import MISBEHAVE, Script, Stored
 from cloudstate_tck.hostile_scripts import SCRIPTS
 from cloudstate_tck.model.eventsourced_pb2 import RequestAction, Response
-from cloudstate_tck.proxy_client import Failed
+from cloudstate_tck.provocation import (
+    beside_a_neighbour,
+    expect_one_of,
+    expect_report,
+    next_reply,
+    status_of,
+)
 
 __all__ = ["CASES"]
 
@@ -47,13 +53,8 @@ NEIGHBOUR_COMMANDS = 50
 async def run_script(script: Script, examination: Examination) -> None:
     """Provoke one script, with a neighbour at work all the time."""
     entity_id = examination.new_entity_id(f"{script.name}:entity")
-    finish = asyncio.Event()
-    neighbour = asyncio.create_task(_be_a_neighbour(examination, finish))
-    try:
-        await provoke(script, examination, entity_id)
-    finally:
-        finish.set()
-        await neighbour
+    provoked = provoke(script, examination, entity_id)
+    await beside_a_neighbour(provoked, examination, _be_a_neighbour)
 
 
 async def provoke(script: Script, examination: Examination, entity_id: str) -> None:
@@ -63,7 +64,7 @@ async def provoke(script: Script, examination: Examination, entity_id: str) -> N
         Mismatch: If the client sees another status, the wrong events are stored, or the entity
             does not come back.
     """
-    reports = list(examination.the_hostile_function().reports)
+    reports = len(examination.the_hostile_function().reports)
     if not script.at_start:
         await expect_state(examination, entity_id, emit(BEFORE), state=BEFORE)
     await _expect_status(script, examination, entity_id)
@@ -73,10 +74,11 @@ async def provoke(script: Script, examination: Examination, entity_id: str) -> N
         # What an entity does unasked may go unseen until there is something to ask it; if it is on
         # its way until then, it meets the next command, and that one fails.
         if script.says_more:
-            await status_of(examination, entity_id)
+            await status_of(examination, MODEL, request(entity_id))
         state = await _expect_recovery(examination, entity_id, _states(script))
     if script.reported:
-        await _expect_report(examination, reports, entity_id)
+        within_s = examination.conditions.patience_s
+        await expect_report(f"what is reported about {entity_id}", examination, reports, within_s)
     if not recovers:
         await _expect_no_recovery(script, examination, entity_id)
         return
@@ -99,24 +101,9 @@ def _states(script: Script) -> tuple[str, ...]:
 
 
 async def _expect_status(script: Script, examination: Examination, entity_id: str) -> None:
-    found = await status_of(examination, entity_id, emit(MISBEHAVE))
-    if found not in script.client:
-        expected = " or ".join(sorted(status.name for status in script.client))
-        what = f"the status of the command in which the entity {script.title}"
-        raise Mismatch(what, expected=expected, found=found.name)
-
-
-async def status_of(examination: Examination, entity_id: str, *actions: RequestAction) -> Status:
-    """Send a command and return how it ended."""
-    conditions = examination.conditions
-    patience_s = conditions.relay_timeout_s + conditions.patience_s
-    try:
-        await examination.the_proxy().call_for_bytes(
-            MODEL, "Process", request(entity_id, *actions), patience_s=patience_s
-        )
-    except Failed as failed:
-        return Status(failed.code.value[0])
-    return Status.OK
+    found = await status_of(examination, MODEL, request(entity_id, emit(MISBEHAVE)))
+    what = f"the status of the command in which the entity {script.title}"
+    expect_one_of(what, script.client, found)
 
 
 async def expect_state(
@@ -136,10 +123,7 @@ async def _expect_recovery(
 ) -> str:
     """Expect the very next command to succeed, with one of these states; return which."""
     what = "the entity's next command"
-    try:
-        found = await examination.the_proxy().call(MODEL, "Process", request(entity_id), Response)
-    except Failed as failed:
-        raise Mismatch(what, expected="a reply", found=f"the failure {failed}") from None
+    found = await next_reply(what, examination, MODEL, request(entity_id), Response)
     if found.message not in states:
         expected = " or ".join(repr(state) for state in states)
         raise Mismatch(f"the state in {what}", expected=expected, found=repr(found.message))
@@ -171,16 +155,6 @@ def _expect_stored(examination: Examination, entity_id: str, values: list[str]) 
         expect_equal(what, wanted, found)
 
 
-async def _expect_report(examination: Examination, before: list[str], entity_id: str) -> None:
-    patience_s = examination.conditions.patience_s
-    if not await examination.the_hostile_function().reported_since(len(before), patience_s):
-        raise Mismatch(
-            f"what is reported about {entity_id}",
-            expected="a reportError call to the user function",
-            found=f"none within {patience_s:g} s",
-        )
-
-
 async def _expect_no_recovery(script: Script, examination: Examination, entity_id: str) -> None:
     """Expect the entity to fail again, and to be left alone while nobody asks for it."""
     streams = examination.the_hostile_function().streams
@@ -193,7 +167,7 @@ async def _expect_no_recovery(script: Script, examination: Examination, entity_i
             expected=f"{MAX_UNASKED_STREAMS} or fewer",
             found=unasked,
         )
-    found = await status_of(examination, entity_id)
+    found = await status_of(examination, MODEL, request(entity_id))
     if found is Status.OK:
         raise Mismatch("the entity's next command", expected="a failure", found="a reply")
 

@@ -16,7 +16,13 @@ from cloudstate_tck.expectations import Mismatch, expect_equal
 from cloudstate_tck.hostile import Stored
 from cloudstate_tck.hostile_values import MISBEHAVE, SCRIPTS, START_AGAIN, Script
 from cloudstate_tck.model.valueentity_pb2 import RequestAction, Response
-from cloudstate_tck.proxy_client import Failed
+from cloudstate_tck.provocation import (
+    beside_a_neighbour,
+    expect_one_of,
+    expect_report,
+    next_reply,
+    status_of,
+)
 from cloudstate_tck.value_entity_messages import MODEL, delete, init, request, update
 
 __all__ = ["CASES"]
@@ -28,13 +34,8 @@ BEFORE = "A"
 async def run_script(script: Script, examination: Examination) -> None:
     """Provoke one script, with a neighbour at work all the time."""
     entity_id = examination.new_entity_id(f"{script.name}:entity")
-    finish = asyncio.Event()
-    neighbour = asyncio.create_task(_be_a_neighbour(examination, finish))
-    try:
-        await provoke(script, examination, entity_id)
-    finally:
-        finish.set()
-        await neighbour
+    provoked = provoke(script, examination, entity_id)
+    await beside_a_neighbour(provoked, examination, _be_a_neighbour)
 
 
 async def provoke(script: Script, examination: Examination, entity_id: str) -> None:
@@ -55,7 +56,7 @@ async def provoke(script: Script, examination: Examination, entity_id: str) -> N
     # What an entity does unasked may go unseen until there is something to ask it; if it is on its
     # way until then, it meets the next command, and that one fails.
     if script.says_more:
-        await status_of(examination, entity_id)
+        await status_of(examination, MODEL, request(entity_id))
     state = await _expect_recovery(script, examination, entity_id)
     await _expect_report(script, examination, reports)
     # Whatever the proxy has in memory: only a new stream shows what is stored.
@@ -83,24 +84,8 @@ async def _expect_status(
     doing: str,
     value: str = MISBEHAVE,
 ) -> None:
-    found = await status_of(examination, entity_id, update(value))
-    if found not in expected:
-        names = " or ".join(sorted(status.name for status in expected))
-        what = f"the status of the command in which {doing}"
-        raise Mismatch(what, expected=names, found=found.name)
-
-
-async def status_of(examination: Examination, entity_id: str, *actions: RequestAction) -> Status:
-    """Send a command and return how it ended."""
-    conditions = examination.conditions
-    patience_s = conditions.relay_timeout_s + conditions.patience_s
-    try:
-        await examination.the_proxy().call_for_bytes(
-            MODEL, "Process", request(entity_id, *actions), patience_s=patience_s
-        )
-    except Failed as failed:
-        return Status(failed.code.value[0])
-    return Status.OK
+    found = await status_of(examination, MODEL, request(entity_id, update(value)))
+    expect_one_of(f"the status of the command in which {doing}", expected, found)
 
 
 async def expect_state(
@@ -118,10 +103,7 @@ async def expect_state(
 async def _expect_recovery(script: Script, examination: Examination, entity_id: str) -> str:
     """Expect the very next command to succeed, with a state that may be; return which."""
     what = "the entity's next command"
-    try:
-        found = await examination.the_proxy().call(MODEL, "Process", request(entity_id), Response)
-    except Failed as failed:
-        raise Mismatch(what, expected="a reply", found=f"the failure {failed}") from None
+    found = await next_reply(what, examination, MODEL, request(entity_id), Response)
     states = {
         Stored.NOTHING: (BEFORE,),
         Stored.EVENTS: (script.value,),
@@ -134,15 +116,9 @@ async def _expect_recovery(script: Script, examination: Examination, entity_id: 
 
 
 async def _expect_report(script: Script, examination: Examination, before: int) -> None:
-    patience_s = examination.conditions.patience_s
-    if not script.reported:
-        return
-    if not await examination.the_hostile_function().reported_since(before, patience_s):
-        raise Mismatch(
-            f"what is reported when an entity {script.title}",
-            expected="a reportError call to the user function",
-            found=f"none within {patience_s:g} s",
-        )
+    if script.reported:
+        what = f"what is reported when an entity {script.title}"
+        await expect_report(what, examination, before, examination.conditions.patience_s)
 
 
 async def _be_a_neighbour(examination: Examination, finish: asyncio.Event) -> None:
