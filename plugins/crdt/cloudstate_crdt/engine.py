@@ -447,7 +447,7 @@ class CrdtEngine:
         is_mere_end = isinstance(cause, UserFunctionUnavailable) and not self._calls
         if not is_mere_end:
             if isinstance(cause, UserFunctionError | DeadlineExceeded):
-                self._report(f"{cause}: {_detail(cause)}")
+                self._report(f"{cause}: {cause.detail}" if cause.detail else str(cause))
             self._host.instrument.entity_crashed(self._home.entity, self.entity_id, cause)
         is_its_fault = isinstance(cause, UserFunctionError) and not isinstance(
             cause, UserFunctionUnavailable

@@ -152,6 +152,8 @@ async def test_a_command_that_is_not_answered_in_time_is_a_deadline_and_a_crash(
 
         with pytest.raises(DeadlineExceeded, match="did not answer within 5 s"):
             await held
+        await until(lambda: served.link.reports)
+        assert served.link.reports == [f"{SERVICE}: the user function did not answer within 5 s"]
         with pytest.raises(EntityTerminating):
             await other
         assert await served.say("e") == "ok"
