@@ -6,6 +6,7 @@ from random import Random
 
 from cloudstate_core.cluster import Members, NodeIdentity
 from cloudstate_crdt import GCounter, Replica, standard_types
+from cloudstate_crdt.departed import Retired
 from cloudstate_crdt.replicas import Change, Consistency
 from cloudstate_crdt.replication.limits import Limits
 from cloudstate_crdt.replication.machine import ReplicationMachine
@@ -39,7 +40,13 @@ PEERS_PROCESS, OWN_PROCESS = 55, 44
 class Machine:
     """Node a among a, b and c, with what it wants done."""
 
-    def __init__(self, limits: Limits | None = None, *, max_message_bytes: int = 10_000) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        max_message_bytes: int = 10_000,
+        retired: Retired | None = None,
+    ) -> None:
         self.machine = ReplicationMachine(
             NodeIdentity("a", 1),
             OWN_PROCESS,
@@ -47,6 +54,7 @@ class Machine:
             Random(1).randrange,
             max_message_bytes,
             limits,
+            retired,
         )
         self.now_s = 0.0
         self.machine.receive(Ticked(0.0))
@@ -66,8 +74,8 @@ class Machine:
             done += self.machine.receive(Digested(digests))
         return done
 
-    def hear(self, *, epoch: int = 7, process: int = PEERS_PROCESS, **body) -> list[Instruction]:
-        message = Message(epoch=epoch, process=process, **body).SerializeToString()
+    def hear(self, *, epoch: int = 7, process: int = PEERS_PROCESS, **more) -> list[Instruction]:
+        message = Message(epoch=epoch, process=process, **more).SerializeToString()
         return self.machine.receive(Received("b", message))
 
     def hear_change(self, *numbers: int, answer: bool = False, **kw) -> list[Instruction]:

@@ -13,7 +13,7 @@ from simulated_copies import REGISTRY, Broken, Operation, covers, stripped
 from cloudstate_core.cluster import NodeIdentity
 from cloudstate_crdt import GCounter, Lattice, ORMap, ORSet, PNCounter, Replica, Vote
 from cloudstate_crdt.departed import Departed, Retired, Trace
-from cloudstate_crdt.replicas import Deleted
+from cloudstate_crdt.replicas import Change, Deleted
 from cloudstate_crdt.types.gcounter import RETIRED
 
 if TYPE_CHECKING:
@@ -36,7 +36,19 @@ class Ledger:
         #: What those had that took part and knew of no other members than these, by generation.
         self._traces: dict[tuple[int, frozenset[NodeIdentity]], dict[str, bytes]] = {}
 
+        #: Whom processes had forgotten that were started again: they do not know any more who took
+        #: part, and whoever they tell may fold, too.
+        self._known_no_more: set[tuple[str, int]] = set()
+
     # --- While nodes forget ----------------------------------------------------------
+
+    def starts(self, node: Node) -> None:
+        """Look at a node that starts, before it reads what it had kept."""
+        news = node.kept.departed.without(node.retired.departed)
+        if news and _folds(node.kept, news):
+            # It has forgotten, and did not come to do anything with it.
+            self._counts(node, news, self._folded.setdefault(node.kept.generation, {}))
+        self._known_no_more.update(node.kept.departed.epochs.items())
 
     def forgets(self, node: Node, retired: Retired) -> None:
         """Look at what a node forgets, before it does.
@@ -45,23 +57,25 @@ class Ledger:
             Broken: It has not what the others have that take part.
         """
         news = retired.departed.without(node.retired.departed)
-        agreed = node.took_part(news, retired)
-        if agreed is None:
+        agreed = node.participants(news)
+        folds = _folds(retired, news)
+        took_part = NodeIdentity(node.name, node.epoch) in agreed
+        if not took_part and not (folds and self._known_no_more.issuperset(news.epochs.items())):
             self._cluster.counts["stripped"] += 1
             return
         self._cluster.counts["folded"] += 1
         self._counts(node, news, self._folded.setdefault(retired.generation, {}))
         assert node.members is not None
-        if agreed == {NodeIdentity(*each) for each in node.members.epochs.items()}:
+        if took_part and agreed == {NodeIdentity(*each) for each in node.members.epochs.items()}:
             self._expect_what_others_have(node, news, (retired.generation, agreed))
 
     def _counts(self, node: Node, news: Departed, folded: dict[str, tuple[Totals, Totals]]) -> None:
-        for entity_id in node.stored:
-            copy = node.read(entity_id)
+        # What is in memory has all that is stored, and what is being stored.
+        for entity_id, copy in {**node.stored, **node.copies}.items():
             if isinstance(copy, GCounter | PNCounter):
-                totals = totals_of(copy, news)
-                least, most = folded.get(entity_id, (totals, totals))
-                folded[entity_id] = (lesser(least, totals), greater(most, totals))
+                stored, there = totals_of(node.read(entity_id), news), totals_of(copy, news)
+                least, most = folded.get(entity_id, (stored, there))
+                folded[entity_id] = (lesser(least, stored), greater(most, there))
 
     def _expect_what_others_have(
         self, node: Node, news: Departed, agreed: tuple[int, frozenset[NodeIdentity]]
@@ -185,10 +199,16 @@ class Ledger:
         return sum(max(each, 0) for each in amounts), sum(max(-each, 0) for each in amounts)
 
 
-def totals_of(copy: GCounter | PNCounter, departed: Departed) -> Totals:
+def _folds(retired: Retired, news: Departed) -> bool:
+    return all(retired.steps[name][-1][1] for name in news.epochs)
+
+
+def totals_of(copy: Change | None, departed: Departed) -> Totals:
     """What is counted of departed writers, those who are forgotten already among them."""
     if isinstance(copy, GCounter):
         return total_of(copy, departed), 0
+    if not isinstance(copy, PNCounter):
+        return 0, 0
     return total_of(copy.increments, departed), total_of(copy.decrements, departed)
 
 

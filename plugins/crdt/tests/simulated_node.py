@@ -90,6 +90,7 @@ class Node:
     def start(self) -> None:
         cluster = self.cluster
         self.process = cluster.new_process()
+        cluster.ledger.starts(self)
         self.retired = self.kept
         self.machine = ReplicationMachine(
             NodeIdentity(self.name, self.epoch),
@@ -118,7 +119,7 @@ class Node:
         self.is_gone = True
 
     def lose_disk(self) -> None:
-        self.stored, self.kept = {}, Retired()
+        self.stored, self.kept, self.retired = {}, Retired(), Retired()
         self.lost_disk_s = self.cluster.now_s
 
     def present(self, copy: Change) -> Change:
@@ -389,15 +390,11 @@ class Node:
             cluster.counts["restarts while forgetting"] += 1
             cluster.later(cluster.random.random(), fails)
 
-    def took_part(self, departed: Departed, retired: Retired) -> frozenset[NodeIdentity] | None:
-        """Who agreed to forget these, if this node is one of them; empty if nobody knows."""
+    def participants(self, departed: Departed) -> frozenset[NodeIdentity]:
+        """Who agreed to forget these, as far as this node knows."""
         assert self.machine is not None
         agreed = self.machine._agreement._retirements._agreed
-        participants = frozenset().union(*(agreed[name].participants for name in departed.epochs))
-        if participants:
-            return participants if NodeIdentity(self.name, self.epoch) in participants else None
-        folds = all(retired.steps[name][-1][1] for name in departed.epochs)
-        return participants if folds else None
+        return frozenset().union(*(agreed[name].participants for name in departed.epochs))
 
     def _use(self, retired: Retired) -> None:
         self.cluster.counts["forgotten"] += 1

@@ -85,7 +85,6 @@ class Agreement:
         station = self._station
         if self.traces.are_known and station.now_s >= self._report_due_s:
             self._report_due_s = station.now_s + station.limits.status_every_s
-            self._retirements.reported(self.traces.departed)
             if station.peers:
                 station.broadcast(departures=self._report())
         self._go_on()

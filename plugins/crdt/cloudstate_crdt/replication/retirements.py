@@ -41,8 +41,6 @@ class Retirements:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._agreed: dict[str, _Agreed] = {}
-        #: What this process has said that it has.
-        self._reported = Departed()
 
     def start(self) -> None:
         """Begin with what is forgotten already. Who took part in that is not kept."""
@@ -71,20 +69,15 @@ class Retirements:
         target = self._station.retired
         for name, agreed in sorted(self._agreed.items()):
             if self._is_given_up(name, agreed.epoch):
-                folds = self._has_taken_part(name, agreed)
+                folds = self._has_taken_part(agreed)
                 target = target.retire(name, agreed.epoch, folds=folds)
         return target
 
-    def _has_taken_part(self, name: str, agreed: _Agreed) -> bool:
-        if agreed.participants:
-            return self._station.node in agreed.participants
-        # It may have had more or less than the others. What is counted then is some of what was
-        # written, each once, and the others' count is not less: so nothing counts twice.
-        return agreed.epoch <= self._reported.epochs.get(name, -1)
-
-    def reported(self, departed: Departed) -> None:
-        """Take note that this node has said what it has of these."""
-        self._reported = self._reported.joined(departed)
+    def _has_taken_part(self, agreed: _Agreed) -> bool:
+        # If nobody knows, it may have, and what it has may be needed. If it has not, it may have
+        # more or less than the others. It counts some of what was written then, and nothing twice,
+        # and of two counts the greater stays: what the others have agreed on, or more.
+        return not agreed.participants or self._station.node in agreed.participants
 
     # --- What is agreed --------------------------------------------------------------
 
