@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 from cloudstate_crdt.items import Segment
 
-__all__ = ["MAX_TOUCHED", "Touched"]
-
-#: How many are kept apart. If there are more, nobody looks for a long time, or looks at the whole.
-MAX_TOUCHED = 1_000
+__all__ = ["Touched"]
 
 
 class Touched:
@@ -19,11 +16,16 @@ class Touched:
         segments: These steps; None if there were too many.
     """
 
-    __slots__ = ("segments",)
+    __slots__ = ("_at_most", "segments")
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, at_most: int) -> None:
+        """Start with none.
+
+        Args:
+            at_most: How many are kept apart.
+        """
         self.segments: set[Segment] | None = set()
+        self._at_most = at_most
 
     def add(self, path: Sequence[Segment]) -> None:
         """Take note of a change at the end of a path."""
@@ -31,5 +33,5 @@ class Touched:
         if segments is None:
             return
         segments.add(path[0])
-        if len(segments) > MAX_TOUCHED:
+        if len(segments) > self._at_most:
             self.segments = None

@@ -13,6 +13,10 @@ from cloudstate_crdt.types.dotted import DottedLattice
 
 __all__ = ["Viewer"]
 
+#: How many changed keys or elements are looked at one by one: as many as there are in all, within
+#: these bounds. A copy at which nobody looks for a long time must not keep all that was ever in it.
+_FEWEST, _MOST = 100, 1_000
+
 
 class Viewer:
     """Shows a copy as a user function can know it; the whole of it at first.
@@ -55,7 +59,7 @@ class Viewer:
         was, self._members = self._members, members
         if store is None:
             return None
-        noted, store.touched = store.touched, Touched()
-        self._touched = store.touched
+        noted, at_most = store.touched, min(max(len(store.root.children), _FEWEST), _MOST)
+        self._touched = store.touched = Touched(at_most)
         # A vote in a map looks otherwise when the members are others.
         return noted.segments if noted is not None and noted is seen and was == members else None

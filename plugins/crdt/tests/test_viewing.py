@@ -22,7 +22,7 @@ from cloudstate_crdt import (
     standard_types,
 )
 from cloudstate_crdt.items import Segment
-from cloudstate_crdt.touched import MAX_TOUCHED, Touched
+from cloudstate_crdt.touched import Touched
 from cloudstate_crdt.translation.deltas import (
     advance,
     after,
@@ -216,17 +216,22 @@ def test_two_who_look_at_one_copy_both_see_everything() -> None:
         assert catch_up(known, viewer.look(state, MEMBERS))[0] == view_of(state, HERE)
 
 
-def test_what_is_kept_for_one_who_does_not_look_is_bounded() -> None:
+@pytest.mark.parametrize(("size", "at_most"), [(0, 100), (300, 300), (1_200, 1_000)])
+def test_what_is_kept_for_one_who_does_not_look_is_bounded(size: int, at_most: int) -> None:
     state, viewer = ORSet.bottom(TYPES), Viewer("a")
+    for number in range(size):
+        state.add(OTHER, item(str(number)))
     viewer.look(state, MEMBERS)
 
-    for number in range(MAX_TOUCHED + 1):
-        element = item(str(number))
+    for number in range(at_most):
+        element = item(f"brief {number}")
         state.add(ME, element)
         state.remove(element)
     assert state.store.touched is not None
-    assert state.store.touched.segments is None
+    assert len(state.store.touched.segments or ()) == at_most
     state.add(ME, item("x"))
+    assert state.store.touched.segments is None
+    state.add(ME, item("y"))
 
     assert isinstance(viewer.look(state, MEMBERS), View)
     assert isinstance(viewer.look(state, MEMBERS), Portion)
