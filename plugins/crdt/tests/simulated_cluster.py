@@ -58,10 +58,11 @@ class Cluster:
         self.made: list[Operation] = []
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger(self)
-        self.nodes = {name: Node(self, name) for name in "abcde"[:size]}
+        names = "abcde"[:size]
         self.members = Members(
-            epochs=dict.fromkeys(self.nodes, 1), reachable=frozenset(self.nodes), expelled={}
+            epochs=dict.fromkeys(names, 1), reachable=frozenset(names), expelled={}
         )
+        self.nodes = {name: Node(self, name) for name in names}
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self._processes = 0
@@ -120,7 +121,7 @@ class Cluster:
 
     def _arrives(self, sender: str, epoch: int, to: Node, message: bytes) -> None:
         instructions = to.give(Received(sender, message))
-        if to.members is None or to.members.epochs.get(sender) == epoch:
+        if to.members.epochs.get(sender) == epoch:
             return
         if any(isinstance(each, Join) for each in instructions):
             raise Broken(f"{to.name} took in what {sender} sent in epoch {epoch}")

@@ -31,8 +31,10 @@ class Ledger:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        #: By generation and entity: what those that took part have counted, at least and at most.
-        self._folded: dict[int, dict[str, tuple[Totals, Totals]]] = {}
+        #: By generation and entity: what all have counted that took part; and by entity the most
+        #: that anybody has who may.
+        self._least: dict[int, dict[str, Totals]] = {}
+        self._most: dict[str, Totals] = {}
         #: What those had that took part and knew of no other members than these, by generation.
         self._traces: dict[tuple[int, frozenset[NodeIdentity]], dict[str, bytes]] = {}
 
@@ -44,10 +46,11 @@ class Ledger:
 
     def starts(self, node: Node) -> None:
         """Look at a node that starts, before it reads what it had kept."""
+        # It may have kept that it has forgotten, and not have come to do anything with it.
         news = node.kept.departed.without(node.retired.departed)
-        if news and _folds(node.kept, news):
-            # It has forgotten, and did not come to do anything with it.
-            self._counts(node, news, self._folded.setdefault(node.kept.generation, {}))
+        self._may_count(
+            node, Departed({n: e for n, e in news.epochs.items() if folds(node.kept, n)})
+        )
         self._known_no_more.update(node.kept.departed.epochs.items())
 
     def forgets(self, node: Node, retired: Retired) -> None:
@@ -56,26 +59,33 @@ class Ledger:
         Raises:
             Broken: It has not what the others have that take part.
         """
-        news = retired.departed.without(node.retired.departed)
-        agreed = node.participants(news)
-        folds = _folds(retired, news)
-        took_part = NodeIdentity(node.name, node.epoch) in agreed
-        if not took_part and not (folds and self._known_no_more.issuperset(news.epochs.items())):
-            self._cluster.counts["stripped"] += 1
-            return
-        self._cluster.counts["folded"] += 1
-        self._counts(node, news, self._folded.setdefault(retired.generation, {}))
-        assert node.members is not None
-        if took_part and agreed == {NodeIdentity(*each) for each in node.members.epochs.items()}:
-            self._expect_what_others_have(node, news, (retired.generation, agreed))
+        me, counts = NodeIdentity(node.name, node.epoch), self._cluster.counts
+        news = retired.departed.without(node.retired.departed).epochs
+        agreed = {name: node.participants(name) for name in news}
+        own = Departed({name: epoch for name, epoch in news.items() if me in agreed[name]})
+        others = {
+            n: e for n, e in news.items() if (n, e) in self._known_no_more and folds(retired, n)
+        }
+        counts["folded" if own else "stripped"] += 1
+        self._may_count(node, Departed({**others, **own.epochs}))
+        if own:
+            self._must_count(node, own, retired.generation)
+        members = {NodeIdentity(*each) for each in node.members.epochs.items()}
+        if all(each == members for each in agreed.values()):
+            self._expect_what_others_have(node, own, (retired.generation, frozenset(members)))
 
-    def _counts(self, node: Node, news: Departed, folded: dict[str, tuple[Totals, Totals]]) -> None:
+    def _may_count(self, node: Node, departed: Departed) -> None:
         # What is in memory has all that is stored, and what is being stored.
         for entity_id, copy in {**node.stored, **node.copies}.items():
-            if isinstance(copy, GCounter | PNCounter):
-                stored, there = totals_of(node.read(entity_id), news), totals_of(copy, news)
-                least, most = folded.get(entity_id, (stored, there))
-                folded[entity_id] = (lesser(least, stored), greater(most, there))
+            if departed:
+                most = self._most.get(entity_id, (0, 0))
+                self._most[entity_id] = greater(most, totals_of(copy, departed))
+
+    def _must_count(self, node: Node, departed: Departed, generation: int) -> None:
+        least = self._least.setdefault(generation, {})
+        for entity_id in node.stored:
+            totals = totals_of(node.read(entity_id), departed)
+            least[entity_id] = lesser(least.get(entity_id, totals), totals)
 
     def _expect_what_others_have(
         self, node: Node, news: Departed, agreed: tuple[int, frozenset[NodeIdentity]]
@@ -177,12 +187,11 @@ class Ledger:
 
     def _expect_counted(self, entity_id: str, copy: GCounter | PNCounter, retired: Retired) -> None:
         """What is counted of departed writers is what those had who took part in forgetting."""
-        least, most = (0, 0), (0, 0)
-        for folded in self._folded.values():
-            if entity_id in folded:
-                least = greater(least, folded[entity_id][0])
-                most = greater(most, folded[entity_id][1])
-        most = lesser(most, self._done(entity_id, retired.departed))
+        least = (0, 0)
+        for counted in self._least.values():
+            least = greater(least, counted.get(entity_id, (0, 0)))
+        done = self._done(entity_id, retired.departed)
+        most = lesser(self._most.get(entity_id, (0, 0)), done)
         found = totals_of(copy, Departed())
         if greater(least, found) != found or greater(most, found) != most:
             raise Broken(
@@ -199,8 +208,8 @@ class Ledger:
         return sum(max(each, 0) for each in amounts), sum(max(-each, 0) for each in amounts)
 
 
-def _folds(retired: Retired, news: Departed) -> bool:
-    return all(retired.steps[name][-1][1] for name in news.epochs)
+def folds(retired: Retired, name: str) -> bool:
+    return retired.steps[name][-1][1]
 
 
 def totals_of(copy: Change | None, departed: Departed) -> Totals:

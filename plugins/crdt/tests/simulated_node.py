@@ -12,7 +12,7 @@ import simulated_changes
 import simulated_copies
 from simulated_copies import REGISTRY, Broken, Operation, copy_of, covers, present, stripped
 
-from cloudstate_core.cluster import Members, NodeIdentity
+from cloudstate_core.cluster import NodeIdentity
 from cloudstate_crdt import Lattice, Replica, StateRefused
 from cloudstate_crdt.departed import Departed, Retired, Trace
 from cloudstate_crdt.replicas import DELETED, Change, Consistency, Deleted, digest_of
@@ -71,7 +71,7 @@ class Node:
         self.retired = Retired()
         self.machine: ReplicationMachine | None = None
         self.process = 0
-        self.members: Members | None = None
+        self.members = cluster.members
         self._loads = 0
         self._flush_is_due = False
         self._waiting: dict[int, Operation] = {}
@@ -390,11 +390,10 @@ class Node:
             cluster.counts["restarts while forgetting"] += 1
             cluster.later(cluster.random.random(), fails)
 
-    def participants(self, departed: Departed) -> frozenset[NodeIdentity]:
-        """Who agreed to forget these, as far as this node knows."""
+    def participants(self, name: str) -> frozenset[NodeIdentity]:
+        """Who agreed to forget a node, as far as this one knows."""
         assert self.machine is not None
-        agreed = self.machine._agreement._retirements._agreed
-        return frozenset().union(*(agreed[name].participants for name in departed.epochs))
+        return self.machine._agreement._retirements._agreed[name].participants
 
     def _use(self, retired: Retired) -> None:
         self.cluster.counts["forgotten"] += 1

@@ -423,7 +423,7 @@ def test_digests_that_were_being_read_meanwhile_are_read_again(machine: Forgetti
         Departures(retirements=[Retirement(node="", epoch=2)]),
         Departures(retirements=[Retirement(node="d" * 256, epoch=2)]),
         Departures(retirements=[Retirement(node="d", participants=[Life(node="")])]),
-        Departures(retirements=[Retirement(node="d", epoch=2)] * 10_001),
+        Departures(retirements=[Retirement(node="d", epoch=2)] * 100_001),
         Departures(retirements=[Retirement(participants=[Life(node="a", epoch=1)] * 100_000)]),
     ],
     ids=lambda said: f"{said.ByteSize()}_bytes",
@@ -466,6 +466,14 @@ def test_what_was_told_before_it_was_given_up_here_is_done_when_it_is_told_again
     machine.give_up()
 
     assert kept(machine.hear_from("b", retirement(), generation=9))
+
+
+def test_who_is_known_no_longer_is_forgotten_as_the_others_have(machine: Forgetting) -> None:
+    epochs = {"a": 1, "b": 7, "c": 1}
+    machine.machine.receive(MembersChanged(Members(epochs, frozenset(epochs), {}, {}, horizon=4)))
+
+    assert kept(machine.hear_from("b", retirement("old", 5), generation=9)) == []
+    assert kept(machine.hear_from("b", retirement("old", 4), generation=9))
 
 
 def test_a_node_that_is_no_member_is_not_heard(machine: Forgetting) -> None:

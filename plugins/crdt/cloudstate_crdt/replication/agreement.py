@@ -217,7 +217,7 @@ class Agreement:
 def _view(station: Station, pending: Departed) -> bytes:
     """What this node knows: equal for nodes that know the same."""
     members = station.members
-    hashed = blake2b(digest_size=_DIGEST_BYTES)
+    hashed = blake2b(members.horizon.to_bytes(8), digest_size=_DIGEST_BYTES)
     for each in (
         Departed(members.epochs),
         Departed(members.expelled),

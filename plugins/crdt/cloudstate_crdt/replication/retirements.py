@@ -17,8 +17,11 @@ from cloudstate_crdt.replication_pb2 import Life, Retirement
 
 __all__ = ["Retirements"]
 
-#: More than any cluster has had nodes.
-_MAX_LIVES = 10_000
+#: More than any cluster has ever had nodes.
+_MAX_RETIREMENTS = 100_000
+
+#: More than any cluster has members.
+_MAX_PARTICIPANTS = 10_000
 
 _MAX_NAME_BYTES = 255
 
@@ -59,7 +62,7 @@ class Retirements:
         """Whether the operator has said so, and nobody lives that life."""
         members, node = self._station.members, self._station.node
         return (
-            epoch <= members.forgotten.get(name, -1)
+            members.have_given_up(name, epoch)
             and epoch < members.epochs.get(name, epoch + 1)
             and not (name == node.name and epoch >= node.epoch)
         )
@@ -130,9 +133,12 @@ class Retirements:
 
 def _bounded(retirements: Iterable[Retirement]) -> Sequence[Retirement]:
     found = list(retirements)
-    lives = len(found) + sum(len(each.participants) for each in found)
-    if len(found) > _MAX_LIVES or lives > _MAX_LIVES * 10:
-        raise MalformedState(f"expected at most {_MAX_LIVES} departed nodes, found {lives} lives")
+    most = max((len(each.participants) for each in found), default=0)
+    if len(found) > _MAX_RETIREMENTS or most > _MAX_PARTICIPANTS:
+        raise MalformedState(
+            f"expected at most {_MAX_RETIREMENTS} forgotten nodes and {_MAX_PARTICIPANTS} that"
+            f" took part, found {len(found)} and {most}"
+        )
     return found
 
 
