@@ -1,0 +1,77 @@
+"""Three nodes with stores forget one that has gone for good."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from replicating_nodes import members_of
+from three_runtimes import Three, three_runtimes
+
+from cloudstate_crdt import Replica
+from cloudstate_crdt.types.gcounter import RETIRED
+
+AB = members_of({"c": 1}, a=1, b=1)
+ALL = members_of({"c": 1}, a=1, b=1, c=2)
+
+
+@pytest.fixture
+async def three() -> AsyncIterator[Three]:
+    async with three_runtimes() as nodes:
+        yield nodes
+
+
+async def c_has_gone(three: Three) -> None:
+    """Nodes a and b have what c has counted, and know that it was given up."""
+    for number, node in enumerate(three.nodes.values(), 1):
+        await node.served.add("e", number)
+    await three.clock.advance(0.5)
+    await three.stop("c")
+    for name in "ab":
+        three.nodes[name].cluster.change(AB)
+    await three.clock.advance(5.0)
+
+
+async def counts(three: Three, name: str) -> dict[Replica, int]:
+    stored = await three.nodes[name].served.stored("e")
+    return stored.counts
+
+
+async def test_what_it_has_counted_stays(three: Three) -> None:
+    await c_has_gone(three)
+    assert await three.totals("e", "ab") == [6, 6]
+
+    for name in "ab":
+        await three.nodes[name].served.add("e", 10)
+    await three.clock.advance(0.5)
+
+    kept = {RETIRED: 3, Replica("a", 1): 11, Replica("b", 1): 12}
+    assert await counts(three, "a") == kept
+    assert await counts(three, "b") == kept
+
+
+async def test_it_stays_forgotten_over_a_restart(three: Three) -> None:
+    await c_has_gone(three)
+    await three.stop("a")
+    await three.start("a", AB)
+    await three.clock.advance(2.0)
+
+    await three.nodes["a"].served.add("e", 10)
+    await three.clock.advance(0.5)
+
+    assert await three.totals("e", "ab") == [16, 16]
+    assert (await counts(three, "b"))[RETIRED] == 3
+
+
+async def test_it_comes_back_with_its_old_store_and_counts_once(three: Three) -> None:
+    await c_has_gone(three)
+    for name in "ab":
+        three.nodes[name].cluster.change(ALL)
+    await three.start("c", ALL)
+    await three.clock.advance(3.0)
+
+    await three.nodes["c"].served.add("e", 10)
+    await three.clock.advance(0.5)
+
+    assert await three.totals("e") == [16, 16, 16]
+    assert Replica("c", 1) not in await counts(three, "c")
