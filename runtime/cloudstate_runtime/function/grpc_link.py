@@ -43,6 +43,10 @@ _ENDINGS = (
 #: How a stream ends whose user function stops, or whose connection is lost.
 _GOING_AWAY = frozenset((grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED))
 
+#: What gRPC says by itself if a message cannot be written any more. It comes in the place of the
+#: other end's own words, which are lost then; mostly it has stopped.
+_NOT_WRITTEN = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+
 #: How long a report may take; nobody waits for it.
 _REPORT_TIMEOUT_S = 5.0
 
@@ -173,7 +177,7 @@ class GrpcStream(EntityStream[In, Out]):
         detail = (
             f"{self._link.name}: ended a stream by itself, with {code.name}: {text or 'no text'}"
         )
-        if code in _GOING_AWAY:
+        if code in _GOING_AWAY or (code, text) == _NOT_WRITTEN:
             return UserFunctionUnavailable(_TERMINATION, detail=detail)
         return ProtocolBroken(_TERMINATION, detail=detail)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import grpc
 import pytest
@@ -42,6 +43,26 @@ async def test_a_stream_may_be_closed_twice_and_before_it_was_used(function: Fun
         await stream.aclose()
 
     await until(lambda: function.open_streams == 0)
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL"])
+async def test_a_function_that_stops_while_it_is_written_to_does_nothing_wrong(
+    function: Function, code: str
+) -> None:
+    async def stop(context: Context) -> None:
+        await context.read()
+        await context.abort(grpc.StatusCode[code], "on purpose")
+
+    function.converse = stop
+    async with linked(function) as link:
+        stream = link.open_stream(TALK)
+        await stream.send(text("a"))
+        if code == "UNAVAILABLE":  # else nothing is written to it, and its words arrive: a control
+            with pytest.raises(UserFunctionUnavailable):
+                await stream.send_all(itertools.repeat(text("a")))
+        await until(lambda: stream.unasked() is not None)
+
+        assert isinstance(stream.unasked(), UserFunctionUnavailable) == (code == "UNAVAILABLE")
 
 
 async def test_what_the_function_says_after_the_end_is_passed_over(function: Function) -> None:
