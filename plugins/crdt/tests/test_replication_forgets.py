@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from replicating_machine import Machine, counted, joins, messages, reports
 
 from cloudstate_core.cluster import Members
@@ -457,6 +459,41 @@ def test_nobody_is_forgotten_who_was_not_given_up_here(
 
     assert kept(done) == []
     assert reports(done) == ["forgotten_elsewhere"]
+
+
+NAMES = st.sampled_from(["a", "b", "d", "d", "e", ""])
+EPOCHS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
+LIVES = st.lists(st.builds(Life, node=NAMES, epoch=EPOCHS), max_size=2)
+DEPARTURES = st.builds(
+    Departures,
+    view=st.sampled_from([b"", b"v" * 16, b"v"]),
+    digest=st.sampled_from([b"", b"d" * 16]),
+    to_adopt=EPOCHS,
+    retirements=st.lists(
+        st.builds(Retirement, node=NAMES, epoch=EPOCHS, participants=LIVES), max_size=3
+    ),
+)
+
+
+@given(st.lists(st.tuples(DEPARTURES, st.sampled_from([0, 9, FORGOTTEN.generation])), max_size=12))
+def test_whatever_is_said_nobody_else_is_forgotten_and_the_node_goes_on(
+    said: list[tuple[Departures, int]],
+) -> None:
+    a = Forgetting()
+    a.give_up()
+    retired = Retired()
+    for departures, generation in said:
+        done = a.hear_from("b", departures, generation=generation)
+        for instruction in [*done, *a.tick(0.3)]:
+            match instruction:
+                case Keep():
+                    retired = instruction.retired
+                    a.machine.receive(Kept(retired))
+                case Adopt():
+                    a.machine.receive(Adopted(instruction.entity_id, None))
+
+    assert not retired.departed.without(DEPARTED)
+    assert joins(a.hear_change(1, generation=retired.generation))
 
 
 def test_what_was_told_before_it_was_given_up_here_is_done_when_it_is_told_again(

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Collection
 from hashlib import blake2b
 
-from cloudstate_core.cluster import NodeIdentity
 from cloudstate_crdt.departed import Departed, Trace
 from cloudstate_crdt.lattice import Lattice
 from cloudstate_crdt.replicas import Change
@@ -52,8 +51,8 @@ class Traces:
         self._awaited: set[str] = set()
         self._reading: Collection[str] = ()
         self._reading_is_awaited = False
-        #: How many joins are under way, by whose change it is.
-        self._joining: Counter[NodeIdentity] = Counter()
+        #: How many joins are under way, by whose change it is: a node's name, and its epoch.
+        self._joining: Counter[tuple[str, int]] = Counter()
 
     # --- What there is ---------------------------------------------------------------
 
@@ -76,8 +75,9 @@ class Traces:
         """Entities in which something of theirs is alive."""
         return self._to_adopt.keys()
 
-    def _is_present(self, sender: NodeIdentity) -> bool:
-        return self._station.members.epochs.get(sender.name) == sender.epoch
+    def _is_present(self, sender: tuple[str, int]) -> bool:
+        name, epoch = sender
+        return self._station.members.epochs.get(name) == epoch
 
     # --- Looking through all ---------------------------------------------------------
 
@@ -152,11 +152,11 @@ class Traces:
 
     def joining(self, join: Join) -> None:
         """Take note that what another node has sent is being stored."""
-        self._joining[NodeIdentity(join.sender, join.epoch)] += 1
+        self._joining[join.sender, join.epoch] += 1
 
     def join_settled(self, join: Join, *, may_have_changed: bool, is_known: bool) -> None:
         """Take note that it is stored, or not, or that nobody knows."""
-        sender = NodeIdentity(join.sender, join.epoch)
+        sender = (join.sender, join.epoch)
         self._joining[sender] -= 1
         if self._joining[sender] <= 0:
             del self._joining[sender]
