@@ -21,12 +21,17 @@ async def three() -> AsyncIterator[Three]:
         yield nodes
 
 
-async def c_has_gone(three: Three) -> None:
-    """Nodes a and b have what c has counted, and know that it was given up."""
+async def c_has_counted(three: Three) -> None:
+    """All have what c has counted, and c has gone."""
     for number, node in enumerate(three.nodes.values(), 1):
         await node.served.add("e", number)
     await three.clock.advance(0.5)
     await three.stop("c")
+
+
+async def c_has_gone(three: Three) -> None:
+    """Nodes a and b have what c has counted, and know that it was given up."""
+    await c_has_counted(three)
     for name in "ab":
         three.nodes[name].cluster.change(AB)
     await three.clock.advance(5.0)
@@ -48,6 +53,20 @@ async def test_what_it_has_counted_stays(three: Three) -> None:
     kept = {RETIRED: 3, Replica("a", 1): 11, Replica("b", 1): 12}
     assert await counts(three, "a") == kept
     assert await counts(three, "b") == kept
+
+
+async def test_user_functions_hear_nothing_of_it(three: Three) -> None:
+    await c_has_counted(three)
+    a = three.nodes["a"]
+    before = list(a.served.puppet.heard("e"))
+    for name in "ab":
+        three.nodes[name].cluster.change(AB)
+    await three.clock.advance(5.0)
+
+    assert a.served.puppet.heard("e") == before
+    await three.nodes["b"].served.add("e", 10)
+    await three.clock.advance(0.5)
+    assert a.served.puppet.heard("e")[len(before) :] == ["delta increment: 10"]
 
 
 async def test_it_stays_forgotten_over_a_restart(three: Three) -> None:
