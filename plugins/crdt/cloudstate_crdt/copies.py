@@ -213,14 +213,13 @@ class Copies:
     ) -> tuple[list[bool], PutValue | AmendValue | None]:
         """Join in memory; return which have changed anything, and what stores it."""
         try:
-            has_changed = [self._joined(entity_id, copy, *each) for each in joins]
-            if not any(has_changed):
+            changes = [self._joined(entity_id, copy, *each) for each in joins]
+            has_changed = [change is not None for change in changes]
+            taken = [change for change in changes if change is not None]
+            if not taken:
                 return has_changed, None
             assert copy.state is not None
-            changes = [
-                change for (change, _), changed in zip(joins, has_changed, strict=True) if changed
-            ]
-            write, extent = self._form.write_joined(copy.state, changes, copy.extent, copy.revision)
+            write, extent = self._form.write_joined(copy.state, taken, copy.extent, copy.revision)
         except BaseException:
             copy.forget()
             raise
@@ -237,13 +236,14 @@ class Copies:
 
     def _joined(
         self, entity_id: str, copy: CopyInUse, change: Change, joined: asyncio.Future[bool]
-    ) -> bool:
+    ) -> Change | None:
+        """Join one change in memory; return what it has brought, None if nothing."""
         state = copy.state
         if isinstance(state, Deleted):
-            return False
+            return None
         if isinstance(change, Deleted):
             copy.state = DELETED
-            return True
+            return DELETED
         self._clock_watch.look_at(entity_id, change)
         if self._stored.retired:
             # It may have been on its way when its writers were forgotten.
@@ -251,14 +251,14 @@ class Copies:
             self._stored.retired.strip(change)
         if state is None:
             copy.state = change.copy()
-            return True
+            return change
         try:
             state.expect_same_type(change)
-            return state.join(change)
+            return change if state.join(change) else None
         except Exception as error:  # a type's own; what else waits is none the worse for it
             if not joined.done():
                 joined.set_exception(error)
-            return False
+            return None
 
     # --- Writers that are forgotten --------------------------------------------------
 

@@ -23,6 +23,9 @@ DEPARTED = Departed({"gone": 4})
 FOLDED = Retired().retire("gone", 4, folds=True)
 STRIPPED = Retired().retire("gone", 4, folds=False)
 
+#: Long enough to be amended.
+LONG = GCounter({Replica(f"node-{number:040}", 1): 1 for number in range(50)})
+
 
 async def forget(bench: Bench, retired: Retired = FOLDED) -> None:
     await bench.copies.keep_retired(retired)
@@ -96,6 +99,22 @@ async def test_what_was_on_its_way_does_not_count_twice() -> None:
     assert late == GCounter({GONE: 3, OTHER: 5})
 
 
+async def test_what_was_on_its_way_does_not_count_twice_when_it_is_read_again() -> None:
+    """What amends a copy on disk is what was joined in memory."""
+    bench = Bench()
+    await bench.copies.join("e", LONG.copy())
+    await bench.copies.join("e", GCounter({GONE: 3}))
+    await forget(bench)
+    await bench.change(plus(1))
+    await bench.copies.join("e", GCounter({GONE: 3, OTHER: 7}))
+    assert isinstance(bench.commits[-1][0], AmendValue)
+
+    bench.fail(None)
+    await bench.copies.load_retired()
+
+    assert total(await bench.copies.state("e")) == 50 + 3 + 1 + 7
+
+
 async def test_without_that_it_would_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Retired, "strip", lambda *_: False)
     bench = Bench()
@@ -112,9 +131,8 @@ async def test_without_that_it_would_count_twice(monkeypatch: pytest.MonkeyPatch
 async def test_a_copy_that_was_folded_is_put_as_a_whole_before_it_is_amended() -> None:
     """Else the old value, which has the single count, would be amended by one that has the sum."""
     bench = Bench()
-    counter = GCounter({Replica(f"node-{number:040}", 1): 1 for number in range(50)})
-    counter.join(GCounter({GONE: 3}))
-    await bench.copies.join("e", counter)
+    await bench.copies.join("e", LONG.copy())
+    await bench.copies.join("e", GCounter({GONE: 3}))
     await bench.change(plus(1))
     assert isinstance(bench.commits[-1][0], AmendValue)
     await forget(bench)
