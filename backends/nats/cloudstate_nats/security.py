@@ -19,6 +19,9 @@ __all__ = ["CarefulClient", "ServerNotTrusted", "tls_of"]
 
 _FILES = ("credentials_file", "ca_file", "cert_file", "key_file")
 
+#: How long a client may take to stop its attempts to connect, in seconds, before it is told again.
+_STOP_AGAIN_AFTER_S = 0.1
+
 #: What a client says first: this word, and then who it is, as JSON.
 _CONNECT = b"CONNECT "
 
@@ -57,6 +60,16 @@ class CarefulClient(Client):
         """End the connection at once, with what could not be sent."""
         if self._writer is not None:
             self._writer.transport.abort()
+
+    async def stop_connecting(self) -> None:
+        """End the attempts to connect again of a client that was closed.
+
+        A cancellation that comes as the server answers is lost on the client, which then goes on.
+        """
+        attempts = self._reconnection_task
+        while attempts is not None and not attempts.done():
+            attempts.cancel()
+            await asyncio.wait((attempts,), timeout=_STOP_AGAIN_AFTER_S)
 
     def _reason_to_say_nothing(self, command: bytes) -> str:
         if self._writer is not None and self._writer.get_extra_info("ssl_object"):

@@ -189,6 +189,7 @@ class NatsTransport(Transport):
         with suppress(TimeoutError, AssertionError, *FAILURES):
             async with self._clock.timeout(_FAREWELL_TIMEOUT_S):
                 await client.close()
+        await client.stop_connecting()
 
     @asynccontextmanager
     async def _subscribed(self, subject: str) -> AsyncIterator[None]:
@@ -293,19 +294,24 @@ class NatsTransport(Transport):
         task.add_done_callback(self._tasks.discard)
 
     async def _connect_again(self) -> None:
-        while self._client.is_closed:
+        is_lost = True
+        # The client takes a cancellation for a failed attempt.
+        while is_lost and not self._is_closing:
             await self._clock.sleep(self.settings.reconnect_wait_s)
             try:
                 await self._connect_anew()
             except FAILURES as error:
                 self._say_why_not(error)
+            else:
+                is_lost = self._client.is_closed
         self._is_reconnecting = False
-        await self._tell_gap_when_subscribed()
+        if not self._is_closing:
+            await self._tell_gap_when_subscribed()
 
     async def _watch(self) -> None:
         """Replace a client whose own attempts to connect again do not come to an end."""
         seen_at_s = self._clock.monotonic_s()
-        while True:
+        while not self._is_closing:
             await self._clock.sleep(self.settings.renew_after_s / _LOOKS)
             if self._client.is_connected or self._is_reconnecting:
                 seen_at_s = self._clock.monotonic_s()

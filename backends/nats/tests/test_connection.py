@@ -322,9 +322,14 @@ async def test_a_client_that_takes_its_cancellation_for_a_failure_ends_in_time(
             pass
 
 
-def kill_what_connects_again(node: NatsTransport) -> None:
-    """Let the client die of an error of its own as soon as it has lost the server."""
-    node._client._server_pool = None  # type: ignore[assignment]  # what it shuffles first
+async def lose_the_server_and_die(client: Client, server: NatsServer) -> None:
+    """Restart the server, and let the client die of an error of its own as soon as it looks."""
+    client._server_pool = None  # type: ignore[assignment]  # what it shuffles first
+    await asyncio.to_thread(server.restart)
+    async with asyncio.timeout(20):
+        while client._reconnection_task is None or not client._reconnection_task.done():
+            await asyncio.sleep(0.01)
+    assert isinstance(client._reconnection_task.exception(), TypeError)
 
 
 @pytest.mark.parametrize("renew_after_s", [0.5, 3600.0])
@@ -337,9 +342,8 @@ async def test_a_client_that_has_died_unnoticed_is_replaced(renew_after_s: float
             connect(server.address, "b", settings) as b,
             b.listen("t", heard),
         ):
-            kill_what_connects_again(b)
             with a.on_gap(told.set):
-                await asyncio.to_thread(server.restart)
+                await lose_the_server_and_die(b._client, server)
                 async with asyncio.timeout(20):
                     await told.wait()
             if renew_after_s > 1:  # a control: by itself it stays dead, while the other is back
