@@ -1,8 +1,17 @@
-"""Names of test cases are the same in every process, so that several can share the tests."""
+"""What holds for all tests.
+
+Names of test cases are the same in every process, so that several can share the tests. Examples that
+chance has chosen may take as long as they take: the machine may be busy, and each test has a limit.
+"""
 
 from __future__ import annotations
 
 import re
+
+from hypothesis import settings
+
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
