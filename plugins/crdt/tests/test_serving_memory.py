@@ -13,14 +13,14 @@ from serving_puppets import Served, serve, until
 from cloudstate_core.errors import CloudstateError
 from cloudstate_core.handler import Conditions
 from cloudstate_crdt.calls import Call
-from cloudstate_crdt.copies import _Copy
+from cloudstate_crdt.copy_in_use import CopyInUse
 from cloudstate_crdt.engine import CrdtEngine
 from cloudstate_crdt.function_end import FunctionEnd
 from cloudstate_crdt.live_entities import _Live
 
 pytestmark = pytest.mark.usefixtures("logged")
 
-KEPT = (CrdtEngine, FunctionEnd, Call, _Copy, _Live)
+KEPT = (CrdtEngine, FunctionEnd, Call, CopyInUse, _Live)
 
 
 def alive() -> list[str]:
@@ -72,7 +72,8 @@ async def test_an_entity_in_use_is_in_memory() -> None:
         async with aclosing(served.watch("e", first)) as outcomes:
             await anext(outcomes)
             await served.clock.advance(40)
-            assert {"CrdtEngine", "FunctionEnd", "StreamedCall", "_Copy", "_Live"} <= set(alive())
+            kept = {"CrdtEngine", "FunctionEnd", "StreamedCall", "CopyInUse", "_Live"}
+            assert kept <= set(alive())
         await served.say("e")
         await served.clock.advance(40)
         await until(lambda: alive() == before)
