@@ -1,7 +1,7 @@
 """What holds for all tests.
 
-Names of test cases are the same in every process, so that several can share the tests. Examples that
-chance has chosen may take as long as they take: the machine may be busy, and each test has a limit.
+Names of test cases are the same in every process, so that several can share the tests. Examples
+that chance has chosen have no deadline: the machine may be busy, and each test has its limit.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from runtime_doubles.sum_kind import SumKind, sum_in
 
 from cloudstate_core.clock import SystemClock
 from cloudstate_core.plugins import Plugins
-from cloudstate_core.store import StateStore
+from cloudstate_core.store import Commit, StateStore
 from cloudstate_core.stores.memory import MemoryStore
 from cloudstate_core.testing import FaultyStore
 from cloudstate_runtime.frontend.grpc import GrpcFrontEnd
@@ -46,16 +46,33 @@ HTTP_NAMES = {
 }
 
 
+class FailingCommits(FaultyStore):
+    """A store in which a commit can fail, whatever else it is asked meanwhile."""
+
+    def __init__(self, inner: StateStore) -> None:
+        super().__init__(inner, fail_at=None)
+        self._fails_next = False
+
+    def fail_next(self, *, after_effect: bool) -> None:
+        """Let the next commit fail."""
+        self._fails_next, self._after_effect = True, after_effect
+
+    async def commit(self, commit: Commit) -> None:
+        if self._fails_next:
+            self._fails_next, self._fail_at = False, self.calls + 1
+        await super().commit(commit)
+
+
 @dataclass
 class Open:
     """A node with a front door.
 
     Attributes:
-        store: Its store, which fails at the call that the test chooses.
+        store: Its store, which fails at the commit that the test chooses.
         call: Sends a command: entity, amount, and headers.
     """
 
-    store: FaultyStore
+    store: FailingCommits
     call: Call
 
 
@@ -129,7 +146,7 @@ def open_node(open_it: AnyType, connect: AnyType, function: Function) -> OpenNod
     @asynccontextmanager
     async def open_node(**settings: AnyType) -> AsyncIterator[Open]:
         async with open_it() as inner:
-            store = FaultyStore(inner, fail_at=None)
+            store = FailingCommits(inner)
             async with (
                 running(
                     function,
@@ -228,8 +245,7 @@ async def test_a_command_whose_outcome_is_unknown_is_sent_again(
 ) -> None:
     async with open_node() as node:
         await node.call("joe", 1)
-        # The first call asks what is remembered; the second one is the commit.
-        node.store._fail_at, node.store._after_effect = node.store.calls + 2, after_effect
+        node.store.fail_next(after_effect=after_effect)
         assert (await node.call("joe", 5, idempotency_key="k"))[0] == "UNAVAILABLE"
 
         assert (await node.call("joe", 5, idempotency_key="k"))[0::2] == ("OK", "2")
