@@ -14,18 +14,18 @@ from google.protobuf.message import DecodeError, Message
 
 from cloudstate_crdt.errors import MalformedState
 from cloudstate_crdt.lattice import Lattice
-from cloudstate_crdt.lattices_pb2 import Count, Writer
+from cloudstate_crdt.lattices_pb2 import Count, GCounterState, Writer
 from cloudstate_crdt.replica import Replica
 
 __all__ = [
     "MAX_UINT64",
     "any_of",
     "counts_from",
-    "counts_to",
     "expect_canonical",
     "message_from",
     "replica_from",
     "to_bytes",
+    "write_counts",
     "writer_of",
 ]
 
@@ -76,9 +76,15 @@ def any_of(type_url: str, value: bytes) -> Any:
     return Any(type_url=type_url, value=value)
 
 
-def counts_to(counts: dict[Replica, int]) -> Iterable[Count]:
-    """Counts in the order in which they are written."""
-    return (Count(writer=writer_of(each), count=counts[each]) for each in sorted(counts))
+def write_counts(counts: dict[Replica, int], state: GCounterState) -> None:
+    """Write counts into a message, in their order."""
+    # In place: this is done for every change of a counter.
+    for replica in sorted(counts):
+        written = state.counts.add(count=counts[replica])
+        writer = written.writer
+        writer.node, writer.epoch = replica.node, replica.epoch
+        if replica.strand:
+            writer.strand = replica.strand
 
 
 def counts_from(counts: Iterable[Count]) -> dict[Replica, int]:

@@ -7,7 +7,13 @@ from cloudstate_crdt.errors import MalformedState
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.lattices_pb2 import GCounterState
 from cloudstate_crdt.replica import Replica
-from cloudstate_crdt.wire import counts_from, counts_to, expect_canonical, message_from, to_bytes
+from cloudstate_crdt.wire import (
+    counts_from,
+    expect_canonical,
+    message_from,
+    to_bytes,
+    write_counts,
+)
 
 __all__ = ["MAX_COUNT", "RETIRED", "GCounter", "counter_from"]
 
@@ -77,7 +83,9 @@ class GCounter(Lattice):
         return all(self.counts.get(each, 0) >= count for each, count in other.counts.items())
 
     def serialize(self) -> bytes:
-        return to_bytes(GCounterState(counts=counts_to(self.counts)))
+        state = GCounterState()
+        write_counts(self.counts, state)
+        return to_bytes(state)
 
     def copy(self) -> GCounter:
         return GCounter(self.counts.copy())

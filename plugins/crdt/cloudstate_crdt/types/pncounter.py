@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cloudstate_crdt.departed import Departed
 from cloudstate_crdt.lattice import Lattice, Types
-from cloudstate_crdt.lattices_pb2 import GCounterState, PNCounterState
+from cloudstate_crdt.lattices_pb2 import PNCounterState
 from cloudstate_crdt.replica import Replica
 from cloudstate_crdt.types.gcounter import GCounter, counter_from
-from cloudstate_crdt.wire import counts_to, expect_canonical, message_from, to_bytes
+from cloudstate_crdt.wire import expect_canonical, message_from, to_bytes, write_counts
 
 __all__ = ["PNCounter"]
 
@@ -60,13 +60,11 @@ class PNCounter(Lattice):
 
     def serialize(self) -> bytes:
         message = PNCounterState()
-        for counter, part in (
-            (self.increments, "increments"),
-            (self.decrements, "decrements"),
-        ):
-            if not counter.is_bottom():
-                state = GCounterState(counts=counts_to(counter.counts))
-                getattr(message, part).CopyFrom(state)
+        # A part that nobody has counted in is not written at all.
+        if not self.increments.is_bottom():
+            write_counts(self.increments.counts, message.increments)
+        if not self.decrements.is_bottom():
+            write_counts(self.decrements.counts, message.decrements)
         return to_bytes(message)
 
     def copy(self) -> PNCounter:
