@@ -30,6 +30,8 @@ _SILENCE_S = 60.0
 #: A number from here on was chosen as one, and is no time in milliseconds (the year 5138).
 _NO_TIME_FROM_MS = 10**14
 
+_MAY_HOLD_REGISTERS = (LWWRegister, DottedLattice)
+
 
 class ClockWatch:
     """Looks at what is written, here and elsewhere."""
@@ -41,6 +43,8 @@ class ClockWatch:
 
     def look_at(self, entity_id: str, change: Lattice) -> None:
         """Log it, once in a while, if a register was written in the future."""
+        if not isinstance(change, _MAY_HOLD_REGISTERS):
+            return
         latest_ms = max(_times_ms(change), default=None)
         if latest_ms is None:
             return
