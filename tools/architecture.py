@@ -44,33 +44,47 @@ class Source:
     def at(self, node: ast.AST, breach: str) -> str:
         return f"{self.path}:{getattr(node, 'lineno', 1)}: {breach}"
 
-    def imports(self) -> Iterator[tuple[ast.AST, str]]:
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All of the tree, which every rule goes through."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def imports(self) -> list[tuple[ast.AST, str]]:
         """Every absolute import, at any depth, as the dotted names it may load."""
-        for node in ast.walk(self.tree):
+        found: list[tuple[ast.AST, str]] = []
+        for node in self.nodes:
             if isinstance(node, ast.Import):
-                yield from ((node, name.name) for name in node.names)
+                found += ((node, name.name) for name in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                yield from ((node, f"{node.module}.{name.name}") for name in node.names)
+                found += ((node, f"{node.module}.{name.name}") for name in node.names)
+        return found
 
 
 # --- Purity --------------------------------------------------------------------------
 
 PURE_FILES = {
+    "causal.py",
     "context.py",
     "departed.py",
     "descriptors.py",
     "discovery.py",
+    "dot_store.py",
     "due_order.py",
     "entity.py",
     "entity_key.py",
     "instructions.py",
+    "lattice.py",
     "machine.py",
     "membership.py",
     "passivation.py",
-    "placement.py",
     "peers.py",
+    "placement.py",
     "routes.py",
     "session.py",
+    "stored_form.py",
+    "touched.py",
+    "viewing.py",
     "wire.py",
 }
 PURE_FOLDERS = {"data", "replication", "translation", "types"}
@@ -92,11 +106,11 @@ def is_pure_by_name(source: Source) -> bool:
 
 
 def impurities(source: Source) -> Iterator[str]:
-    for node, name in source.imports():
+    for node, name in source.imports:
         module = next((m for m in IMPURE_MODULES if name == m or name.startswith(f"{m}.")), None)
         if module or re.search(r"_pb2_grpc(\.|$)", name):
             yield source.at(node, f"a pure file imports {module or name}")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
                 yield source.at(node, f"a pure file calls {name}()")
@@ -160,7 +174,7 @@ def first_party_imports(source: Source, packages: set[str]) -> Iterator[str]:
     own = next((part for part in source.path.parts if part in packages), None)
     if own is None:
         return
-    for node, name in source.imports():
+    for node, name in source.imports:
         target = name.split(".")[0]
         if target not in packages or target in {own, CORE}:
             continue
@@ -179,7 +193,7 @@ def undeclared_imports(source: Source, owner: Distribution, core: Distribution) 
     """Imports of foreign packages that neither the distribution nor the core depends on."""
     allowed = owner.requires | owner.extras | core.requires
     providers = packages_distributions()
-    for node, name in source.imports():
+    for node, name in source.imports:
         package = name.split(".")[0]
         if package in sys.stdlib_module_names or package.startswith(APPLICATION_PACKAGE):
             continue
@@ -189,7 +203,7 @@ def undeclared_imports(source: Source, owner: Distribution, core: Distribution) 
 
 
 def relative_imports(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.level:
             yield source.at(node, "an import is relative")
 
@@ -198,7 +212,7 @@ def plugin_manager_uses(source: Source) -> Iterator[str]:
     """Only `plugins.py` may build a plugin manager: it walks the entry points itself."""
     if source.path == PurePosixPath(CORE, "plugins.py"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Attribute(attr="PluginManager") | ast.alias(name="PluginManager"):
                 yield source.at(node, "pluggy's manager is used outside cloudstate_core/plugins.py")
@@ -252,10 +266,10 @@ CODE_FROM_DATA_CALLS = {"eval", "exec"}
 
 def code_from_data(source: Source) -> Iterator[str]:
     """Whatever can run code that came in as data, or hands a text to a shell."""
-    for node, name in source.imports():
+    for node, name in source.imports:
         if name.split(".")[0] in CODE_FROM_DATA_MODULES:
             yield source.at(node, f"{name} can run code from data")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in CODE_FROM_DATA_CALLS:
                 yield source.at(node, f"{name}() runs code from data")
@@ -313,7 +327,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def functions(source: Source) -> Iterator[Function]:
-    return (node for node in ast.walk(source.tree) if isinstance(node, Function))
+    return (node for node in source.nodes if isinstance(node, Function))
 
 
 def lines_of(node: Function) -> int:
