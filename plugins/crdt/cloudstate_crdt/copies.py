@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import structlog
-
 from cloudstate.crdt_pb2 import CrdtDelta
 from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.handler import Outcome, Request
@@ -31,8 +29,6 @@ from cloudstate_crdt.translation.deltas import state_type_of, write
 from cloudstate_crdt.translation.translation import Writer
 
 __all__ = ["Changed", "Copies"]
-
-log = structlog.get_logger()
 
 
 class Copies:
@@ -145,11 +141,6 @@ class Copies:
         change = write(copy.state, update, Writer(self._me, now_ms))
         self._clock_watch.look_at(entity_id, change)
         return change
-
-    def members_changed(self) -> None:
-        """Tell whoever serves an entity that the members are others: votes count anew."""
-        for copy in self._stored.in_use():
-            copy.notify()
 
     # --- For replication -------------------------------------------------------------
 

@@ -68,10 +68,6 @@ class StoredCopies:
             if not copy.users:
                 del self._in_use[entity_id]
 
-    def in_use(self) -> tuple[CopyInUse, ...]:
-        """Return the copies in memory."""
-        return tuple(self._in_use.values())
-
     async def fill(self, entity_id: str, copy: CopyInUse) -> None:
         """Have in memory what is stored, with what is under way. Its turn must be held.
 

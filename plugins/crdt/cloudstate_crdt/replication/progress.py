@@ -88,11 +88,6 @@ class Progress:
         """Whether what is missing is to be left to a comparison."""
         return self._requests > _MAX_REQUESTS or len(self._beyond) > MAX_BEYOND
 
-    def give_up(self) -> None:
-        """Wait no longer for anything that is missing."""
-        self.skip(self.last)
-        self._asked_s, self._requests = None, 0
-
     def _missing(self) -> list[tuple[int, int]]:
         missing = ranges_of(sorted(self._lost_again))
         after = self.up_to
