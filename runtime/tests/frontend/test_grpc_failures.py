@@ -218,8 +218,9 @@ async def test_metadata_over_the_limit_is_refused_and_what_comes_next_is_served(
 ) -> None:
     async with open_door(things) as door, channel_to(door) as channel:
         call = channel.unary_unary(GET)
-        error = await refused(call(b"", metadata=(("x", "a" * 20_000),)))
-        assert error.code() in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.INTERNAL}
+        for size_bytes in (20_000, 40_000, 20_000):
+            error = await refused(call(b"", metadata=(("x", "a" * size_bytes),)))
+            assert error.code() is Code.RESOURCE_EXHAUSTED
         assert door.handler.requests == []
 
-        assert await call(b"x", metadata=(("x", "a" * 8_000),), wait_for_ready=True) == b"x"
+        assert await call(b"x", metadata=(("x", "a" * 8_000),)) == b"x"

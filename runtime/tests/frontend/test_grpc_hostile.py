@@ -57,6 +57,13 @@ MALFORMED = [
     (with_headers(path=None), b"", "12", "service '' is not served here"),
     (with_headers(x_a="a\r\nb"), b"\x00" * 5, "3", "illegal characters in header 'x-a'"),
     (with_headers(x_a_bin="!"), b"\x00" * 5, "3", "header 'x-a-bin' is not base64"),
+    (
+        with_headers(x_a="a" * 20_000),
+        b"\x00" * 5,
+        "8",
+        "expected at most 16384 bytes of headers, found 20",
+    ),
+    (with_headers(x_a="a" * 60_000), b"\x00" * 5, "8", "expected at most 16384 bytes of headers"),
 ]
 
 
@@ -217,6 +224,19 @@ async def test_more_streams_than_allowed_close_the_connection(open_door: Any, th
             client.call(HEADERS, None, end=False)
 
         assert await client.until_closed() != []
+
+
+async def test_headers_of_many_times_the_limit_close_the_connection(
+    open_door: Any, things: Any
+) -> None:
+    async with open_door(things) as door:
+        client = await client_of(door)
+        client.call(with_headers(x_a="a" * 80_000), None)
+
+        assert await client.until_closed() == [ErrorCodes.ENHANCE_YOUR_CALM]
+        assert door.handler.requests == []
+        another = await client_of(door)
+        assert (await another.answer(another.call(HEADERS, b"\x00" * 5)))["grpc-status"] == "0"
 
 
 async def test_headers_without_end_close_the_connection(open_door: Any, things: Any) -> None:

@@ -30,6 +30,7 @@ from cloudstate_runtime.frontend.grpc.http2 import (
     DEFAULT_WINDOW_BYTES,
     connection_window_bytes,
     goaway_frame,
+    head_refusal,
     open_connection,
     request_line,
 )
@@ -252,7 +253,7 @@ class GrpcConnection(asyncio.Protocol):
                 self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self.last_call_s = self._server.now_s()
-        path, wanted_s, encoding, is_grpc = request_line(headers)
+        path, wanted_s, encoding, is_grpc, size_bytes = request_line(headers)
         if not is_grpc:
             self._refuse_foreign(stream_id)
             return
@@ -267,10 +268,10 @@ class GrpcConnection(asyncio.Protocol):
             MessageReader(encoding, self._limits.max_request_bytes),
         )
         self.calls[stream_id] = call
-        if encoding not in ("identity", "gzip"):
+        refusal = head_refusal(encoding, size_bytes, self._limits)
+        if refusal is not None:
             call.reply_headers.append(_ACCEPTED_ENCODINGS)
-            reason = f"expected grpc-encoding 'gzip' or none, found {encoding[:80]!r}"
-            self.abort(call, Refusal(Status.UNIMPLEMENTED, reason))
+            self.abort(call, refusal)
             return
         if wanted_s is not None:
             try:

@@ -51,7 +51,7 @@ class Gates:
         # Somebody waits for such a call in the middle of a command of his own.
         if any(name == _WAITING for name, _ in headers):
             return False
-        path, _, _, is_grpc = request_line(headers)
+        path, _, _, is_grpc, _ = request_line(headers)
         return is_grpc and self._methods.is_command(path)
 
 

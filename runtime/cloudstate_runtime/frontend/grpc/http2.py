@@ -8,12 +8,15 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 
 from cloudstate_core.frontend import Limits
+from cloudstate_core.status import Status
+from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.prepared import PreparedEncoder
 
 __all__ = [
     "DEFAULT_WINDOW_BYTES",
     "connection_window_bytes",
     "goaway_frame",
+    "head_refusal",
     "open_connection",
     "request_line",
 ]
@@ -25,6 +28,13 @@ DEFAULT_WINDOW_BYTES = 65_535
 
 #: How much a client may send ahead on one stream. A message up to here needs no round trip.
 _STREAM_WINDOW_BYTES = 256 * 1024
+
+#: How many times the largest block of headers is still read, so that only its call is refused.
+#: Beyond that the connection ends: headers that were not read leave its table unknown.
+_READ_HEADERS_TIMES = 4
+
+#: What one header counts for beside its name and value (RFC 9113, section 6.5.2).
+_HEADER_BYTES = 32
 
 
 def open_connection(limits: Limits) -> H2Connection:
@@ -50,7 +60,7 @@ def open_connection(limits: Limits) -> H2Connection:
             SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW_BYTES,
         },
     )
-    connection.decoder.max_header_list_size = limits.max_metadata_bytes
+    connection.decoder.max_header_list_size = _READ_HEADERS_TIMES * limits.max_metadata_bytes
     return connection
 
 
@@ -68,11 +78,16 @@ def goaway_frame(last_stream_id: int) -> bytes:
     return len(payload).to_bytes(3, "big") + b"\x07\x00" + bytes(4) + payload
 
 
-def request_line(headers: list[Header]) -> tuple[str, bytes | None, str, bool]:
-    """Return path, timeout and encoding of a request, and whether it is one of gRPC."""
+def request_line(headers: list[Header]) -> tuple[str, bytes | None, str, bool, int]:
+    """Return path, timeout and encoding of a request, whether it is one of gRPC, and its length.
+
+    The length is that of all headers, in bytes, as `MAX_HEADER_LIST_SIZE` counts them.
+    """
     path, wanted_s, encoding = "", None, "identity"
     is_post = is_grpc = False
+    size_bytes = _HEADER_BYTES * len(headers)
     for name, value in headers:
+        size_bytes += len(name) + len(value)
         if name == b":path":
             path = value.decode("latin-1")
         elif name == b":method":
@@ -84,4 +99,15 @@ def request_line(headers: list[Header]) -> tuple[str, bytes | None, str, bool]:
             wanted_s = value
         elif name == b"grpc-encoding":
             encoding = value.decode("latin-1")
-    return path, wanted_s, encoding, is_post and is_grpc
+    return path, wanted_s, encoding, is_post and is_grpc, size_bytes
+
+
+def head_refusal(encoding: str, size_bytes: int, limits: Limits) -> Refusal | None:
+    """Return why a request is not read because of its headers; None if it is."""
+    if size_bytes > limits.max_metadata_bytes:
+        expected = f"expected at most {limits.max_metadata_bytes} bytes of headers"
+        return Refusal(Status.RESOURCE_EXHAUSTED, f"{expected}, found {size_bytes}")
+    if encoding not in ("identity", "gzip"):
+        reason = f"expected grpc-encoding 'gzip' or none, found {encoding[:80]!r}"
+        return Refusal(Status.UNIMPLEMENTED, reason)
+    return None
