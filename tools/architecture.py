@@ -83,6 +83,7 @@ PURE_FILES = {
     "routes.py",
     "session.py",
     "stored_form.py",
+    "succession.py",
     "touched.py",
     "viewing.py",
     "wire.py",

@@ -20,7 +20,10 @@ from cloudstate_crdt.replica import Replica
 if TYPE_CHECKING:
     from cloudstate_crdt.lattice import Lattice
 
-__all__ = ["Departed", "Retired", "Trace"]
+__all__ = ["RETIRED", "Departed", "Retired", "Trace"]
+
+#: Stands for all writers that were forgotten; no node has an empty name.
+RETIRED = Replica("", 0)
 
 _DIGEST_BYTES = 16
 _GENERATION_BYTES = 8
@@ -154,7 +157,7 @@ class Retired:
         """
         changed = False
         for departed, folds in self._rounds:
-            changed |= state.retire(departed, fold=folds)
+            changed |= state.retire(departed, into=RETIRED if folds else None)
         return changed
 
     def strip(self, state: Lattice) -> bool:
@@ -163,7 +166,7 @@ class Retired:
         Joins that were under way when this node forgot them may still bring it. Returns whether
         there was any.
         """
-        return bool(self.steps) and state.retire(self.departed, fold=False)
+        return bool(self.steps) and state.retire(self.departed, into=None)
 
     @cached_property
     def _rounds(self) -> Sequence[tuple[Departed, bool]]:

@@ -18,6 +18,7 @@ from cloudstate_crdt.errors import DotReused
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.replica import Replica
+from cloudstate_crdt.succession import NOTHING, Succession
 from cloudstate_crdt.touched import Touched
 
 __all__ = ["Branch", "DotStore", "Path"]
@@ -55,16 +56,18 @@ class DotStore:
         context: Every dot that was ever seen.
         paths: Where the leaf of each live dot is.
         root: The tree.
+        succession: Which leaves stand in for leaves of departed writers.
         touched: Takes note of where something changes; None if nobody wants to know.
     """
 
-    __slots__ = ("context", "paths", "root", "touched", "types")
+    __slots__ = ("context", "paths", "root", "succession", "touched", "types")
 
     def __init__(self, types: Types) -> None:
         self.types = types
         self.context = CausalContext()
         self.paths: dict[Dot, Path] = {}
         self.root = Branch()
+        self.succession = Succession()
         self.touched: Touched | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -73,6 +76,7 @@ class DotStore:
         return (
             self.context == other.context
             and self.paths == other.paths
+            and self.succession == other.succession
             and all(self.part_of(dot) == other.part_of(dot) for dot in self.paths)
         )
 
@@ -97,50 +101,60 @@ class DotStore:
         self._write(replica, path, part, delta)
         return delta
 
-    def _write(self, replica: Replica, path: Path, part: Lattice | None, delta: DotStore) -> None:
+    def _write(
+        self,
+        replica: Replica,
+        path: Path,
+        part: Lattice | None,
+        delta: DotStore,
+        stands_for: frozenset[Dot] = NOTHING,
+    ) -> None:
         dot = self.context.next_dot(replica)
-        delta.insert(dot, path, part)
-        self.insert(dot, path, None if part is None else part.copy())
+        delta.insert(dot, path, part, stands_for)
+        self.insert(dot, path, None if part is None else part.copy(), stands_for)
 
     def grow(self, dot: Dot, part: Lattice) -> DotStore:
         """Let a leaf that has a part grow by another; return the delta, which owns `part`."""
         delta = DotStore(self.types)
-        delta.insert(dot, self.paths[dot], part)
+        delta.insert(dot, self.paths[dot], part, self.succession.stands_for(dot))
         self.join(delta)
         return delta
 
     def drop(self, dots: Collection[Dot]) -> DotStore:
         """Remove the leaves of live dots; return the delta."""
         delta = DotStore(self.types)
-        self._drop(dots, delta)
-        return delta
-
-    def _drop(self, dots: Collection[Dot], delta: DotStore) -> None:
         for dot in dots:
             delta.context.add(dot)
             self._remove(dot)
-
-    def adopt(self, replica: Replica, departed: Departed) -> DotStore:
-        """Put leaves of a replica in place of those of departed writers; return the delta.
-
-        What several have left in one place becomes one leaf. Its part still has in it who wrote
-        what: so it may well be adopted twice, by replicas that do not know of each other.
-        """
-        delta = DotStore(self.types)
-        for path, is_part in sorted(places := self._adoptable(departed)):
-            dots = places[path, is_part]
-            part = self._joined_parts(dots) if is_part else None
-            self._drop(dots, delta)
-            self._write(replica, path, part, delta)
+        for dot in self.end_successions(dots):
+            delta.context.add(dot)
         return delta
 
-    def _adoptable(self, departed: Departed) -> dict[tuple[Path, bool], list[Dot]]:
-        """Live dots of departed writers, by where they are and whether there is a part."""
+    def adopt(self, replica: Replica, departed: Departed) -> DotStore:
+        """Let leaves of a replica stand in for those of departed writers; return the delta.
+
+        What several have left in one place gets one leaf. Its part still has in it who wrote what:
+        so it may well be adopted twice, by replicas that do not know of each other.
+        """
         places: dict[tuple[Path, bool], list[Dot]] = {}
-        for dot in self.live_dots(departed):
+        for dot in self.adoptable(departed):
             place = self.paths[dot], self.part_of(dot) is not None
             places.setdefault(place, []).append(dot)
-        return places
+        delta = DotStore(self.types)
+        for path, is_part in sorted(places):
+            dots = places[path, is_part]
+            part = self._joined_parts(dots) if is_part else None
+            self._write(replica, path, part, delta, frozenset(dots))
+        return delta
+
+    def adoptable(self, departed: Departed) -> list[Dot]:
+        """Return live dots of departed writers for which no leaf of another stands in."""
+        heirs_of = self.succession.heirs_of
+        return [
+            dot
+            for dot in self.live_dots(departed)
+            if all(heir.replica in departed for heir in heirs_of(dot))
+        ]
 
     def _joined_parts(self, dots: Iterable[Dot]) -> Lattice:
         first, *others = [part for part in map(self.part_of, dots) if part is not None]
@@ -160,24 +174,35 @@ class DotStore:
         if self is other:
             return False
         both = self.paths.keys() & other.paths.keys() if self.paths else set()
-        for dot in both:
-            if self.paths[dot] != other.paths[dot]:
-                raise DotReused(
-                    f"replica {dot.replica!r} gave two changes the number {dot.sequence}:"
-                    " restart the node with a greater epoch"
-                )
+        self._expect_same(both, other)
         removed = self._removed_by(other)
         changed = bool(removed)
         for dot in both:
             changed |= self._grow(dot, other.part_of(dot))
+            changed |= self._stand_in(dot, other.succession.stands_for(dot))
         for dot, path in other.paths.items():
             if dot not in both and dot not in self.context:
                 part = other.part_of(dot)
-                self.insert(dot, path, None if part is None else part.copy())
+                copied = None if part is None else part.copy()
+                self.insert(dot, path, copied, other.succession.stands_for(dot))
                 changed = True
         for dot in removed:
             self._remove(dot)
-        return self.context.join(other.context) or changed
+        changed |= self.context.join(other.context)
+        return bool(self.end_successions(removed)) or changed
+
+    def _expect_same(self, dots: Iterable[Dot], other: DotStore) -> None:
+        """Check that leaves which both have are of the same changes."""
+        own, others = self.succession, other.succession
+        for dot in dots:
+            is_same = self.paths[dot] == other.paths[dot]
+            if is_same and others and own.stands_for(dot) and others.stands_for(dot):
+                is_same = own.stands_for(dot) == others.stands_for(dot)
+            if not is_same:
+                raise DotReused(
+                    f"replica {dot.replica!r} gave two changes the number {dot.sequence}:"
+                    " restart the node with a greater epoch"
+                )
 
     def _removed_by(self, other: DotStore) -> list[Dot]:
         """Our live dots that the other has seen and holds no longer."""
@@ -197,9 +222,38 @@ class DotStore:
             self.touched.add(self.paths[dot])
         return True
 
+    def _stand_in(self, dot: Dot, stands_for: frozenset[Dot]) -> bool:
+        if not stands_for or self.succession.stands_for(dot):
+            return False
+        self.succession.add(dot, stands_for)
+        return True
+
+    def end_successions(self, removed: Collection[Dot] = ()) -> list[Dot]:
+        """Remove what stands in for nothing that is there; return the dots.
+
+        What was never seen may come, and counts as being there.
+        """
+        succession = self.succession
+        if not succession:
+            return []
+        ended = []
+        looked_at = succession.that_may_end(removed)
+        while looked_at:
+            heir = looked_at.pop()
+            dots = succession.stands_for(heir)
+            if all(map(self.context.__contains__, dots)):
+                succession.unsettled.discard(heir)
+                if self.paths.keys().isdisjoint(dots):
+                    looked_at.update(succession.heirs_of(heir))
+                    ended.append(heir)
+                    self._remove(heir)
+        return ended
+
     # --- Leaves ----------------------------------------------------------------------
 
-    def insert(self, dot: Dot, path: Path, part: Lattice | None) -> None:
+    def insert(
+        self, dot: Dot, path: Path, part: Lattice | None, stands_for: frozenset[Dot] = NOTHING
+    ) -> None:
         """Put a leaf where there is none of that dot, and have seen the dot."""
         branch = self.root
         for segment in path:
@@ -210,6 +264,7 @@ class DotStore:
         branch.leaves[dot] = part
         self.paths[dot] = path
         self.context.add(dot)
+        self.succession.add(dot, stands_for)
         if self.touched is not None:
             self.touched.add(path)
 
@@ -221,6 +276,7 @@ class DotStore:
 
     def _remove(self, dot: Dot) -> None:
         path = self.paths.pop(dot)
+        self.succession.drop(dot)
         if self.touched is not None:
             self.touched.add(path)
         branches = [self.root]
@@ -239,7 +295,8 @@ class DotStore:
         copied = DotStore(self.types)
         for dot, path in self.paths.items():
             part = self.part_of(dot)
-            copied.insert(dot, path, None if part is None else part.copy())
+            stands_for = self.succession.stands_for(dot)
+            copied.insert(dot, path, None if part is None else part.copy(), stands_for)
         copied.context = self.context.copy()
         return copied
 
@@ -252,23 +309,42 @@ class DotStore:
         return [dot for dot in self.paths if dot.replica in departed]
 
     def part_of_writers(self, departed: Departed) -> DotStore:
-        """Return a store of what is here of them: their dots, and the leaves of the live ones.
+        """Return a store of their dots, the leaves of the live ones, and what stands in for them.
 
-        It is to be read, and shares parts with this one.
+        The latter without their parts, which may grow. It is to be read, and shares parts with this
+        one.
         """
         theirs = DotStore(self.types)
+        theirs.context = self.context.only(self._seen_of(departed))
         for dot in self.live_dots(departed):
             theirs.insert(dot, self.paths[dot], self.part_of(dot))
-        theirs.context = self.context.only(self._seen_of(departed))
+        for dot in self.succession.of(departed):
+            part = self.part_of(dot) if dot.replica in departed else None
+            theirs.insert(dot, self.paths[dot], part, self.succession.stands_for(dot))
         return theirs
 
-    def retire(self, departed: Departed) -> bool:
-        """Drop their dots and leaves as if they had never been; return whether there were any."""
+    def retire(self, departed: Departed, *, fold: bool) -> bool:
+        """Drop their dots and leaves as if they had never been; return whether there were any.
+
+        What stands in for them stays, and is an ordinary leaf then.
+
+        Args:
+            departed: Who.
+            fold: Whether what they have added to parts that stay is added up there, or dropped.
+        """
         seen = self._seen_of(departed)
         for dot in self.live_dots(departed):
             self._remove(dot)
         self.context.forget(seen)
-        return bool(seen)
+        heirs = list(self.succession.of(departed))
+        for heir in heirs:
+            self.succession.drop(heir)
+            part = self.part_of(heir)
+            if part is not None:
+                # Whom a part is written by: see `ORMap`.
+                writer = heir.replica._replace(strand=heir.sequence)
+                part.retire(departed, into=writer if fold else None)
+        return bool(seen or heirs)
 
     def _seen_of(self, departed: Departed) -> list[Replica]:
         return [replica for replica in self.context.replicas() if replica in departed]

@@ -13,6 +13,7 @@ from cloudstate_crdt.lattices_pb2 import Branch as BranchMessage
 from cloudstate_crdt.lattices_pb2 import DottedState
 from cloudstate_crdt.lattices_pb2 import Leaf as LeafMessage
 from cloudstate_crdt.replica import Replica
+from cloudstate_crdt.succession import Succession
 from cloudstate_crdt.wire import replica_from, writer_of
 
 __all__ = ["MAX_DEPTH", "read_store", "write_store"]
@@ -36,22 +37,29 @@ def write_store(store: DotStore) -> DottedState:
             beyond=sorted(seen.beyond.get(replica, ())),
         )
     if store.paths:
-        _write_branch(store.root, message.root, positions)
+        _write_branch(store.root, message.root, positions, store.succession)
     return message
 
 
-def _write_branch(branch: Branch, message: BranchMessage, positions: dict[Replica, int]) -> None:
+def _write_branch(
+    branch: Branch,
+    message: BranchMessage,
+    positions: dict[Replica, int],
+    succession: Succession,
+) -> None:
     for dot in sorted(branch.leaves):
         part = branch.leaves[dot]
         leaf = message.leaves.add(writer=positions[dot.replica], sequence=dot.sequence)
         if part is not None:
             leaf.part = part.serialize()
+        for replica, sequence in sorted(succession.stands_for(dot)):
+            leaf.stands_for.add(writer=writer_of(replica), sequence=sequence)
     for segment in sorted(branch.children):
         child = message.children.add(type=segment.type_name)
         child.item.type_url, child.item.value = segment.type_url, segment.value
         child.item.SetInParent()
         child.branch.SetInParent()
-        _write_branch(branch.children[segment], child.branch, positions)
+        _write_branch(branch.children[segment], child.branch, positions, succession)
 
 
 def read_store(message: DottedState, store: DotStore) -> None:
@@ -70,6 +78,8 @@ def read_store(message: DottedState, store: DotStore) -> None:
                 raise MalformedState("expected a gap before the dots beyond it, found none")
             store.context.beyond[replica] = set(seen.beyond)
     _read_branch(message.root, (), replicas, store)
+    if store.end_successions():
+        raise MalformedState("expected a leaf to stand in for something, found it removed")
 
 
 def _read_branch(
@@ -81,7 +91,7 @@ def _read_branch(
         dot = Dot(_writer(replicas, leaf.writer), leaf.sequence)
         if dot in store.paths or dot not in store.context or dot.sequence == 0:
             raise MalformedState("expected each leaf to have a dot of its own that was seen")
-        store.insert(dot, path, _read_part(leaf, path, store))
+        store.insert(dot, path, _read_part(leaf, path, store), _read_stands_for(leaf))
     for child in message.children:
         item = child.item
         segment = Segment(item.type_url, item.value, child.type)
@@ -98,6 +108,10 @@ def _read_part(leaf: LeafMessage, path: Path, store: DotStore) -> Lattice | None
     if type_.shares_dots:
         raise MalformedState(f"expected a {type_name!r} among the leaves, found it in a part")
     return type_.parse(leaf.part, store.types)
+
+
+def _read_stands_for(leaf: LeafMessage) -> frozenset[Dot]:
+    return frozenset(Dot(replica_from(dot.writer), dot.sequence) for dot in leaf.stands_for)
 
 
 def _writer(replicas: Sequence[Replica], position: int) -> Replica:

@@ -168,34 +168,37 @@ class Lattice(ABC):
         return False
 
     def adopt(self, replica: Replica, departed: Departed) -> Self:
-        """Let a replica take over what users see of departed writers, and return the delta.
+        """Let a replica stand in for what users see of departed writers, and return the delta.
 
         The value stays what it is for its users. It is a change like others, so it converges at
-        any time, also if two replicas do it at once; but of what one of them has not seen, what
-        departed writers have added to something that is taken over is lost, and a removal of it is
-        lost too. So it is done where traces are equal. Afterwards `must_adopt` says no.
+        any time, also if two replicas do it at once; and a removal that has not seen it removes
+        what it stands in for, and with that itself. But what a departed writer has added that the
+        replica has not seen is not taken over: so it is done where traces are equal. Afterwards
+        `must_adopt` says no.
 
         The delta adds nothing if there is nothing to take over.
         """
         return self.copy()
 
-    def retire(self, departed: Departed, *, fold: bool) -> bool:
+    def retire(self, departed: Departed, *, into: Replica | None) -> bool:
         """Forget what is here of departed writers; return whether there was anything.
 
-        This is no join. With `fold` the value stays what it is for its users, unless there was
+        This is no join. With `into` the value stays what it is for its users, unless there was
         something to adopt, and replicas whose traces were equal can do it at different moments:
         what they have afterwards, and what they join of each other from then on, is what they would
         have had without. A replica that has not done it must not be joined with one that has; what
-        it sent is joined after a `retire` of its own, without `fold`.
+        it sent is joined after a `retire` of its own, without `into`.
 
-        Without `fold` what is here of them goes, whatever users see of it: what is to stay comes
+        Without `into` what is here of them goes, whatever users see of it: what is to stay comes
         from a replica that has folded.
 
         Doing it again changes nothing.
 
         Args:
             departed: Who.
-            fold: Whether to keep, in one for all of them, what they have added.
+            into: By whom what they have added counts as written, as one for all of them: for a
+                whole copy `RETIRED`; for a part of a value in a map, by whom that part is written,
+                which keeps it as it is if that cannot be. None: by nobody, it goes.
         """
         return False
 

@@ -117,14 +117,24 @@ class Branch(_message.Message):
     def __init__(self, leaves: _Optional[_Iterable[_Union[Leaf, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ...) -> None: ...
 
 class Leaf(_message.Message):
-    __slots__ = ("writer", "sequence", "part")
+    __slots__ = ("writer", "sequence", "part", "stands_for")
     WRITER_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    STANDS_FOR_FIELD_NUMBER: _ClassVar[int]
     writer: int
     sequence: int
     part: bytes
-    def __init__(self, writer: _Optional[int] = ..., sequence: _Optional[int] = ..., part: _Optional[bytes] = ...) -> None: ...
+    stands_for: _containers.RepeatedCompositeFieldContainer[DotOfLeaf]
+    def __init__(self, writer: _Optional[int] = ..., sequence: _Optional[int] = ..., part: _Optional[bytes] = ..., stands_for: _Optional[_Iterable[_Union[DotOfLeaf, _Mapping]]] = ...) -> None: ...
+
+class DotOfLeaf(_message.Message):
+    __slots__ = ("writer", "sequence")
+    WRITER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    writer: Writer
+    sequence: int
+    def __init__(self, writer: _Optional[_Union[Writer, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class Child(_message.Message):
     __slots__ = ("item", "type", "branch")

@@ -22,13 +22,12 @@ from cloudstate_crdt import (
     Vote,
     dotted_wire,
 )
-from cloudstate_crdt.departed import Departed
+from cloudstate_crdt.departed import RETIRED, Departed
 from cloudstate_crdt.dot_store import DotStore
 from cloudstate_crdt.lattices_pb2 import Count, GCounterState
 from cloudstate_crdt.testing.departures import DepartureLaws
 from cloudstate_crdt.types import lwwregister
 from cloudstate_crdt.types import orset as orset_module
-from cloudstate_crdt.types.gcounter import RETIRED
 from cloudstate_crdt.wire import writer_of
 
 #: The laws for nodes that have departed.
@@ -197,20 +196,20 @@ def _adds_beside(_):
 
 
 def _folds_into_nothing(right):
-    return lambda self, departed, *, fold: right(self, departed, fold=False)
+    return lambda self, departed, *, into: right(self, departed, into=None)
 
 
 def _folds_what_is_late(right):
-    return lambda self, departed, *, fold: right(self, departed, fold=True)
+    return lambda self, departed, *, into: right(self, departed, into=into or RETIRED)
 
 
 def _folds_to_as_many_as_there_are(_):
-    def retire(self: GCounter, departed: Departed, *, fold: bool) -> bool:
+    def retire(self: GCounter, departed: Departed, *, into: Replica | None) -> bool:
         gone = [replica for replica in self.counts if replica in departed]
         for replica in gone:
             del self.counts[replica]
-        if gone and fold:
-            self.counts[RETIRED] = len(gone)
+        if gone and into is not None:
+            self.counts[into] = len(gone)
         return bool(gone)
 
     return retire
@@ -233,7 +232,7 @@ def _has_no_trace_of_leaves(right):
 
 
 def _keeps_leaves_of_the_departed(_):
-    def retire(self: DotStore, departed: Departed) -> bool:
+    def retire(self: DotStore, departed: Departed, *, fold: bool) -> bool:
         live = {dot.replica for dot in self.paths}
         seen = [each for each in self.context.replicas() if each in departed and each not in live]
         self.context.forget(seen)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from simulated_node import Node
 
-from cloudstate_crdt.departed import Retired
+from cloudstate_crdt.departed import Departed, Retired
+from cloudstate_crdt.dot_store import DotStore
 from cloudstate_crdt.replication import machine
 from cloudstate_crdt.replication.agreement import Agreement
 from cloudstate_crdt.replication.retirements import Retirements
@@ -96,6 +97,25 @@ def forgotten_before_it_is_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Node, "_may_fail_meanwhile", fails)
 
 
+def what_was_taken_over_outlives_a_removal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(DotStore, "end_successions", lambda *unused: [])
+
+
+def what_arrives_is_not_stripped_inside_maps(patch: pytest.MonkeyPatch) -> None:
+    retire = DotStore.retire
+
+    def shallow(store: DotStore, departed: Departed, *, fold: bool) -> bool:
+        parts = {} if fold else {dot: store.copy().part_of(dot) for dot in store.paths}
+        found = retire(store, departed, fold=fold)
+        for dot in store.paths.keys() & parts.keys():
+            branch = store.branch(store.paths[dot])
+            assert branch is not None
+            branch.leaves[dot] = parts[dot]
+        return found
+
+    patch.setattr(DotStore, "retire", shallow)
+
+
 PLANTED: list[Plant] = [
     what_nodes_send_that_have_forgotten_others_is_taken_in,
     what_arrives_is_not_stripped,
@@ -108,4 +128,6 @@ PLANTED: list[Plant] = [
     one_that_took_no_part_folds,
     one_that_took_part_strips,
     forgotten_before_it_is_kept,
+    what_was_taken_over_outlives_a_removal,
+    what_arrives_is_not_stripped_inside_maps,
 ]

@@ -93,7 +93,7 @@ def an_earlier_life_is_heard(patch: pytest.MonkeyPatch) -> None:
 
 
 def numbers_are_used_again_after_a_restart(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(simulated_cluster.Cluster, "new_process", lambda cluster: 1)
+    patch.setattr(simulated_cluster.Cluster, "process_number", lambda *unused: 1)
 
 
 def one_too_few_is_a_majority(patch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,10 @@ class Cluster:
         self._number = 0
         self._processes = 0
 
+    def process_number(self, process: int) -> int:
+        """Return the number by which a process tells its changes from those of earlier ones."""
+        return process
+
     def new_process(self) -> int:
         self._processes += 1
         return self._processes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudstate_crdt import standard_types
 from cloudstate_crdt.departed import Retired
@@ -33,6 +33,8 @@ class Operation:
     is_confirmed: bool = False
     #: It has taken over what a departed writer has left.
     is_adoption: bool = False
+    #: Whom its node had forgotten when it made it.
+    retired: Retired = field(default_factory=Retired)
 
 
 def joined(copy: Change | None, change: Change) -> tuple[Change, bool]:

@@ -6,24 +6,24 @@ forgetting them adds it up by itself: the ledger keeps what it should come to.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simulated_copies import REGISTRY, Broken, Operation, covers, stripped
 
 from cloudstate_core.cluster import NodeIdentity
 from cloudstate_crdt import GCounter, Lattice, ORMap, ORSet, PNCounter, Replica, Vote
-from cloudstate_crdt.departed import Departed, Retired, Trace
+from cloudstate_crdt.departed import RETIRED, Departed, Retired, Trace
 from cloudstate_crdt.replicas import Change, Deleted
-from cloudstate_crdt.types.gcounter import RETIRED
+from cloudstate_crdt.types.dotted import DottedLattice
 
 if TYPE_CHECKING:
     from simulated_cluster import Cluster
     from simulated_node import Node
 
 Totals = tuple[int, int]
-
-#: How long it may take until everybody knows what was taken over.
-_TAKING_OVER_S = 3.0
+Agreed = tuple[int, Departed, frozenset[NodeIdentity]]
 
 
 class Ledger:
@@ -36,7 +36,7 @@ class Ledger:
         self._least: dict[int, dict[str, Totals]] = {}
         self._most: dict[str, Totals] = {}
         #: What those had that took part and knew of no other members than these, by generation.
-        self._traces: dict[tuple[int, frozenset[NodeIdentity]], dict[str, bytes]] = {}
+        self._traces: dict[Agreed, dict[tuple[str, object], object]] = {}
 
         #: Whom processes had forgotten that were started again: they do not know any more who took
         #: part, and whoever they tell may fold, too.
@@ -72,7 +72,7 @@ class Ledger:
             self._must_count(node, own, retired.generation)
         members = {NodeIdentity(*each) for each in node.members.epochs.items()}
         if all(each == members for each in agreed.values()):
-            self._expect_what_others_have(node, own, (retired.generation, frozenset(members)))
+            self._expect_what_others_have(node, own, (retired.generation, own, frozenset(members)))
 
     def _may_count(self, node: Node, departed: Departed) -> None:
         # What is in memory has all that is stored, and what is being stored.
@@ -87,9 +87,7 @@ class Ledger:
             totals = totals_of(node.read(entity_id), departed)
             least[entity_id] = lesser(least.get(entity_id, totals), totals)
 
-    def _expect_what_others_have(
-        self, node: Node, news: Departed, agreed: tuple[int, frozenset[NodeIdentity]]
-    ) -> None:
+    def _expect_what_others_have(self, node: Node, news: Departed, agreed: Agreed) -> None:
         self._cluster.counts["forgotten alike"] += 1
         traces = self._traces.setdefault(agreed, {})
         for entity_id in self._cluster.entity_ids:
@@ -99,9 +97,9 @@ class Ledger:
                 continue
             if copy is not None and copy.must_adopt(news):
                 raise Broken(f"{node.name} forgets something of {entity_id} that is alive")
-            trace = b"" if copy is None else Trace.of(copy, news).digest
-            if traces.setdefault(entity_id, trace) != trace:
-                raise Broken(f"{node.name} has another {entity_id} of those whom it forgets")
+            for what, found in written_by(news, copy, self._cluster.type_of(entity_id)):
+                if traces.setdefault((entity_id, what), found) != found:
+                    raise Broken(f"{node.name} has another {entity_id} of those whom it forgets")
 
     # --- In the end ------------------------------------------------------------------
 
@@ -150,40 +148,56 @@ class Ledger:
             if copy.value - increments + decrements != amount:
                 raise Broken(f"{entity_id}: expected {amount}, found {copy.value}")
             copy = without_retired(copy)
-        whole = self._cluster.type_of(entity_id).bottom(REGISTRY)
-        for each in made:
-            assert isinstance(each.delta, Lattice)
-            whole.join(each.delta)
-        if stripped(whole, retired) != copy:
+        whole = self._whole(made, copy, retired)
+        if isinstance(whole, GCounter | PNCounter):
+            whole = without_retired(whole)
+        if whole != copy:
             raise Broken(f"{entity_id} is not what was done to it")
+
+    def _whole(self, made: Sequence[Operation], copy: Lattice, retired: Retired) -> Lattice:
+        """What all that was made comes to, as far as it has not gone with a disk.
+
+        Nor with a node that was away: what such a change removes of those who are forgotten has
+        gone if it is there.
+        """
+        bottom, departed = type(copy).bottom(REGISTRY), retired.departed
+        unsure = [each for each in made if not self._stayed(each)]
+        kept = [each for each in made if self._stayed(each)]
+        kept += [replace(each, delta=stripped(each.delta, retired)) for each in unsure]
+        for each in sorted(unsure, key=lambda each: not each.is_adoption):  # these remove nothing
+            if copy.covers(_done_until(departed, [*kept, each], bottom)):
+                kept.append(each)
+        return _done_until(departed, kept, bottom)
 
     def _expect_removed(self, entity_id: str, copy: ORSet | ORMap) -> None:
         """Nothing is there that was removed, although what was taken over was written anew.
 
-        A removal that the one who took over had not seen, nor its node what was taken over, loses:
-        so those of about that time do not count. Nor does what may have gone with a disk, or with a
-        node that was away.
+        What may have gone with a disk, or with a node that was away, does not count.
         """
         made = [
             each
             for each in self._cluster.made
             if each.entity_id == entity_id and each.is_stored and isinstance(each.delta, Lattice)
         ]
-        taken_over_s = [each.made_s for each in made if each.is_adoption]
         there = type(copy).bottom(REGISTRY)
         for each in made:
             adds = bool(each.delta._store.paths)
-            is_at_risk = any(abs(each.made_s - at_s) < _TAKING_OVER_S for at_s in taken_over_s)
-            if not each.is_adoption and (adds or (self._stayed(each) and not is_at_risk)):
+            if not each.is_adoption and (adds or self._stayed(each)):
                 there.join(each.delta)
         for element in copy:
             if element not in there:
                 raise Broken(f"{element.value!r} was removed from {entity_id}, and is back")
 
     def _stayed(self, made: Operation) -> bool:
-        """Whether the node that has made a change is there, in the same life."""
-        node = self._cluster.nodes[made.node]
-        return made.is_done and node.lost_disk_s is None and node.epoch == made.epoch
+        """Whether whoever has made a change is there in the same life, and has had its say since.
+
+        Who takes no part in forgetting writers drops what it has removed of theirs.
+        """
+        node, epochs = self._cluster.nodes[made.node], self._cluster.members.epochs
+        is_there = epochs.get(made.node) == node.epoch == made.epoch
+        since = node.retired.departed.without(made.retired.departed).epochs
+        has_taken_part = all(took for name in since for _, took in node.retired.steps[name])
+        return made.is_done and node.lost_disk_s is None and is_there and has_taken_part
 
     def _expect_counted(self, entity_id: str, copy: GCounter | PNCounter, retired: Retired) -> None:
         """What is counted of departed writers is what those had who took part in forgetting."""
@@ -206,6 +220,24 @@ class Ledger:
             if each.entity_id == entity_id and Replica(each.node, each.epoch) in departed
         ]
         return sum(max(each, 0) for each in amounts), sum(max(-each, 0) for each in amounts)
+
+
+def _done_until(departed: Departed, made: Sequence[Operation], bottom: Lattice) -> Lattice:
+    """What was made by nodes that had forgotten these, and by those that had forgotten fewer.
+
+    What the latter have made is forgotten as a node does it that has all of it: once for each.
+    """
+    done = bottom.copy()
+    for fewer in {each.retired.departed for each in made}:
+        if fewer != departed and not fewer.without(departed):
+            before = _done_until(fewer, made, bottom)
+            before.retire(departed, into=RETIRED)
+            done.join(before)
+    for each in made:
+        if each.retired.departed == departed:
+            assert isinstance(each.delta, Lattice)
+            done.join(each.delta)
+    return done
 
 
 def folds(retired: Retired, name: str) -> bool:
@@ -234,6 +266,22 @@ def without_retired(copy: GCounter | PNCounter) -> Lattice:
 
 def _counted(counter: GCounter) -> GCounter:
     return GCounter({each: n for each, n in counter.counts.items() if each.node != RETIRED.node})
+
+
+def written_by(
+    departed: Departed, copy: Change | None, type_: type[Lattice]
+) -> Iterator[tuple[object, object]]:
+    """What all have to have of departed writers; what is alive of theirs somebody may remove."""
+    copy = type_.bottom(REGISTRY) if copy is None else copy
+    if not isinstance(copy, DottedLattice):
+        assert isinstance(copy, Lattice)
+        yield "trace", Trace.of(copy, departed).digest
+        return
+    theirs = copy.store.part_of_writers(departed)
+    yield "seen", sorted(dot for dot in theirs.context if dot.replica in departed)
+    for dot in theirs.paths:
+        part = theirs.part_of(dot)
+        yield dot, None if part is None else part.serialize()
 
 
 def lesser(one: Totals, other: Totals) -> Totals:

@@ -6,6 +6,7 @@ What it has stored outlives a process; what it holds in memory does not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import simulated_changes
@@ -94,7 +95,7 @@ class Node:
         self.retired = self.kept
         self.machine = ReplicationMachine(
             NodeIdentity(self.name, self.epoch),
-            self.process,
+            cluster.process_number(self.process),
             REGISTRY,
             cluster.random.randrange,
             cluster.max_message_bytes,
@@ -164,6 +165,7 @@ class Node:
         made = Operation(
             entity_id, self.name, self.epoch, delta, amount, self.cluster.now_s, consistency
         )
+        made.retired = self.retired
         self.cluster.made.append(made)
         self._unstored.setdefault(entity_id, []).append(made)
         return made
@@ -355,6 +357,15 @@ class Node:
             self.give(Adopted(entity_id, delta))
 
         self._store(entity_id, is_stored)
+        for node in cluster.nodes.values():
+            if node is not self and node.is_up:
+                node.soon_change(entity_id)
+
+    def soon_change(self, entity_id: str) -> None:
+        """Change an entity before what was just done to it elsewhere has arrived, or after."""
+        for _ in range(self.cluster.random.randrange(3)):
+            change = partial(self.change, entity_id, Consistency.LOCAL)
+            self._soon(change, self.cluster.some_time())
 
     def _keep(self, retired: Retired) -> None:
         """Keep it, and forget then; the process may end in between."""

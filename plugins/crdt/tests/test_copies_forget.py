@@ -13,10 +13,9 @@ from puppets import plus
 from cloudstate_core.errors import CorruptState
 from cloudstate_core.store import AmendValue, Commit, EntityKey, PutValue
 from cloudstate_crdt import GCounter, ORSet, Replica
-from cloudstate_crdt.departed import Departed, Retired, Trace
+from cloudstate_crdt.departed import RETIRED, Departed, Retired, Trace
 from cloudstate_crdt.replicas import digest_of
 from cloudstate_crdt.stored_form import StoredForm
-from cloudstate_crdt.types.gcounter import RETIRED
 
 GONE = Replica("gone", 4)
 DEPARTED = Departed({"gone": 4})

@@ -8,8 +8,7 @@ import pytest
 from kinds_of_values import item
 
 from cloudstate_crdt import Flag, GCounter, ORSet, PNCounter, Replica, standard_types
-from cloudstate_crdt.departed import Departed, Retired, Trace
-from cloudstate_crdt.types.gcounter import RETIRED
+from cloudstate_crdt.departed import RETIRED, Departed, Retired, Trace
 
 A, B = Replica("a", 1), Replica("b", 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import permutations
 
 import kinds_of_values as kinds
 import pytest
@@ -22,16 +23,21 @@ from cloudstate_crdt import (
     Vote,
     standard_types,
 )
-from cloudstate_crdt.departed import Departed
+from cloudstate_crdt.causal import Dot
+from cloudstate_crdt.departed import RETIRED, Departed
+from cloudstate_crdt.errors import DotReused
+from cloudstate_crdt.items import Segment
+from cloudstate_crdt.lattices_pb2 import DottedState
 from cloudstate_crdt.testing import History
 from cloudstate_crdt.testing.departures import joined
 from cloudstate_crdt.testing.histories import Happening, Step, steps
-from cloudstate_crdt.types.gcounter import MAX_COUNT, RETIRED
+from cloudstate_crdt.types.gcounter import MAX_COUNT
 
 TYPES = standard_types()
 A, B, C = Replica("a", 1), Replica("b", 1), Replica("c", 1)
 HEIR = Replica("y", 1)
 GONE = Departed({"a": 99})
+SEGMENT = Segment.of(item("k"), "gcounter")
 MUTATIONS = {**kinds.VALUES, ORMap: kinds.ormap(kinds.VALUES)}
 
 
@@ -61,7 +67,7 @@ class Node:
     def retire(self) -> None:
         self.generation = 1
         if self.forgets:
-            self.state.retire(GONE, fold=self.folds)
+            self.state.retire(GONE, into=RETIRED if self.folds else None)
 
     def hears(self, generation: int, message: Lattice) -> None:
         if generation == self.generation:
@@ -71,7 +77,7 @@ class Node:
         while self.inbox:
             message = self.inbox.pop(0)
             if self.generation and self.forgets:
-                message.retire(GONE, fold=False)
+                message.retire(GONE, into=None)
             self.state.join(message)
 
 
@@ -163,10 +169,10 @@ def test_who_had_no_part_gets_the_rest_from_the_others(case, which: int) -> None
 def test_what_was_sent_before_and_is_not_stripped_counts_twice() -> None:
     counter = GCounter()
     sent = counter.increment(A, 5)
-    counter.retire(GONE, fold=True)
+    counter.retire(GONE, into=RETIRED)
     stripped, not_stripped = sent.copy(), sent
 
-    stripped.retire(GONE, fold=False)
+    stripped.retire(GONE, into=None)
     assert counter.join(stripped) is False
     assert counter.value == 5
     counter.join(not_stripped)
@@ -177,11 +183,11 @@ def test_what_was_sent_before_and_is_not_stripped_brings_back_what_was_removed()
     elements = ORSet.bottom(TYPES)
     sent = elements.add(A, item("x"))
     elements.adopt(B, GONE)
-    elements.retire(GONE, fold=True)
+    elements.retire(GONE, into=RETIRED)
     elements.remove(item("x"))
     stripped, not_stripped = sent.copy(), sent
 
-    stripped.retire(GONE, fold=False)
+    stripped.retire(GONE, into=None)
     assert elements.join(stripped) is False
     assert item("x") not in elements
     elements.join(not_stripped)
@@ -190,7 +196,7 @@ def test_what_was_sent_before_and_is_not_stripped_brings_back_what_was_removed()
 
 def test_who_has_folded_must_not_be_joined_with_who_has_not() -> None:
     folded, not_folded = GCounter({A: 5}), GCounter({A: 5})
-    folded.retire(GONE, fold=True)
+    folded.retire(GONE, into=RETIRED)
 
     not_folded.join(folded)
 
@@ -206,7 +212,7 @@ def test_ten_thousand_nodes_leave_one_count() -> None:
         counter.change(Replica(f"node-{number}", 1), 2 if number % 2 else -1)
     departed = Departed({f"node-{number}": 1 for number in range(1, 10_000)})
 
-    counter.retire(departed, fold=True)
+    counter.retire(departed, into=RETIRED)
 
     assert counter.value == 5_000
     assert len(counter.increments.counts) == 1
@@ -218,9 +224,9 @@ def test_what_does_not_fit_into_one_count_is_kept_in_several() -> None:
     counts = {Replica(f"node-{number}", 1): MAX_COUNT - number for number in range(5)}
     at_once, in_steps = GCounter(counts.copy()), GCounter(counts.copy())
 
-    at_once.retire(Departed({each.node: 1 for each in counts}), fold=True)
+    at_once.retire(Departed({each.node: 1 for each in counts}), into=RETIRED)
     for each in reversed(counts):
-        in_steps.retire(Departed({each.node: 1}), fold=True)
+        in_steps.retire(Departed({each.node: 1}), into=RETIRED)
 
     assert at_once == in_steps
     assert at_once.value == sum(counts.values())
@@ -232,7 +238,7 @@ def test_what_does_not_fit_into_one_count_is_kept_in_several() -> None:
 def test_of_two_forgotten_totals_the_greater_stays(counts: list[int], few: int) -> None:
     def total(of: list[int]) -> GCounter:
         counter = GCounter({Replica("a", number): count for number, count in enumerate(of)})
-        counter.retire(GONE, fold=True)
+        counter.retire(GONE, into=RETIRED)
         return counter
 
     more, less = total(counts), total(counts[:few])
@@ -280,7 +286,7 @@ def test_what_departed_nodes_left_is_taken_over_and_they_are_forgotten(kind) -> 
 
     other.join(state.adopt(A, departed))
     for each in (state, other):
-        each.retire(departed, fold=True)
+        each.retire(departed, into=RETIRED)
 
     assert state == other
     assert look(state) == seen
@@ -296,10 +302,118 @@ def test_what_many_left_under_one_key_becomes_one_leaf() -> None:
         state.join(one)
     assert len(state.store.paths) == 100
 
-    state.adopt(A, Departed({f"node-{number}": 1 for number in range(50)}))
+    departed = Departed({f"node-{number}": 1 for number in range(50)})
+    state.adopt(A, departed)
+    state.retire(departed, into=RETIRED)
 
-    assert len(state.store.paths) == 2
+    presence, (dot, part) = state.store.root.children[SEGMENT].leaves.items()
+    assert presence == (Dot(A, 1), None)
+    assert part == GCounter({A._replace(strand=dot.sequence): 100})
     assert state.get(item("k")).value == 100
+    assert len(state.serialize()) < 200
+    state.update(A, item("k"), GCounter, lambda counter, me: counter.increment(me, 2))
+    assert state.get(item("k")).value == 102
+
+
+def test_what_does_not_fit_into_one_count_of_a_part_stays_as_it_is() -> None:
+    state = ORMap.bottom(TYPES)
+    for node in ("a", "b"):
+        one = ORMap.bottom(TYPES)
+        writer = Replica(node, 1)
+        one.update(writer, item("k"), GCounter, lambda it, me: it.increment(me, MAX_COUNT))
+        state.join(one)
+    departed = Departed({"a": 1, "b": 1})
+    state.adopt(C, departed)
+    state.retire(departed, into=RETIRED)
+
+    assert state.get(item("k")).value == 2 * MAX_COUNT
+    assert TYPES.read(TYPES.write(state)) == state
+
+
+# --- Removals while somebody takes over ----------------------------------------------------
+
+
+def in_any_order(*deltas: Lattice) -> list[Lattice]:
+    bottom = type(deltas[0]).bottom(TYPES)
+    return [reduce(joined, each, bottom) for each in permutations(deltas)]
+
+
+def test_a_removal_that_has_not_seen_who_took_over_removes_what_was_taken_over() -> None:
+    elements = ORSet.bottom(TYPES)
+    added = elements.add(A, item("x"))
+    heir, remover = elements.copy(), elements.copy()
+    adopted, removal = heir.adopt(B, GONE), remover.remove(item("x"))
+
+    for state in (*in_any_order(added, adopted, removal), joined(heir, remover)):
+        assert list(state) == []
+        assert not state.must_adopt(GONE)
+        assert joined(state, adopted) == state
+        state.retire(GONE, into=RETIRED)
+        assert list(state) == []
+        # Who has forgotten already, and still has it, hears of the removal.
+        forgotten = heir.copy()
+        forgotten.retire(GONE, into=RETIRED)
+        assert list(forgotten) == [item("x")]
+        assert list(joined(forgotten, state)) == []
+
+
+def test_an_element_that_is_added_again_meanwhile_stays() -> None:
+    elements = ORSet.bottom(TYPES)
+    added = elements.add(A, item("x"))
+    adopted, again = elements.copy().adopt(B, GONE), elements.copy().add(C, item("x"))
+
+    for state in in_any_order(added, adopted, again):
+        assert list(state) == [item("x")]
+        assert state.store.paths.keys() == {Dot(C, 1)}
+
+
+def test_what_was_taken_over_by_one_who_departed_too_is_removed_with_it() -> None:
+    elements = ORSet.bottom(TYPES)
+    added = elements.add(A, item("x"))
+    remover = elements.copy()
+    first = elements.adopt(B, GONE)
+    second = elements.adopt(C, Departed({"a": 99, "b": 99}))
+    removal = remover.remove(item("x"))
+
+    assert second.store.paths.keys() == {Dot(C, 1)}
+    for state in in_any_order(added, first, second, removal):
+        assert list(state) == []
+
+
+def test_a_key_that_is_removed_while_somebody_takes_over_takes_its_counts_with_it() -> None:
+    state = ORMap.bottom(TYPES)
+    added = state.update(A, item("k"), GCounter, lambda counter, me: counter.increment(me, 5))
+    heir, remover = state.copy(), state.copy()
+    adopted, removal = heir.adopt(B, GONE), remover.remove(item("k"))
+    counted = heir.update(B, item("k"), GCounter, lambda counter, me: counter.increment(me, 2))
+
+    for each in in_any_order(added, adopted, removal, counted):
+        # What was counted meanwhile, and the removal has not seen, is all there is.
+        assert each.get(item("k")).value == 2
+    assert heir.get(item("k")).value == 7
+
+
+def test_what_is_said_to_stand_in_for_two_things_is_refused() -> None:
+    one, other = ORSet.bottom(TYPES), ORSet.bottom(TYPES)
+    one.add(A, item("x"))
+    other.add(C, item("x"))
+    adopted, forged = one.adopt(B, GONE), other.adopt(B, Departed({"c": 99}))
+    before = adopted.copy()
+
+    with pytest.raises(DotReused):
+        adopted.join(forged)
+    assert adopted == before
+
+
+def test_a_leaf_that_stands_in_for_what_was_removed_is_not_read() -> None:
+    elements = ORSet.bottom(TYPES)
+    elements.add(A, item("x"))
+    elements.adopt(B, GONE)
+    written = DottedState.FromString(elements.serialize())
+    del written.root.children[0].branch.leaves[0]
+
+    with pytest.raises(MalformedState, match="stand in for something, found it removed"):
+        ORSet.parse(written.SerializeToString(deterministic=True), TYPES)
 
 
 def test_how_far_a_part_of_a_departed_node_has_grown_is_in_the_trace() -> None:
@@ -335,7 +449,7 @@ def test_a_vote_of_a_departed_node_is_forgotten_and_its_later_life_votes_on() ->
     for writer in (A, B, Replica("c", 2)):
         vote.vote(writer, is_for=True)
 
-    assert vote.retire(Departed({"a": 1, "c": 1}), fold=True) is True
+    assert vote.retire(Departed({"a": 1, "c": 1}), into=RETIRED) is True
 
     assert vote.voices == {"b": (1, 1), "c": (2, 1)}
 

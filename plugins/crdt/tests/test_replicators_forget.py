@@ -15,8 +15,8 @@ from cloudstate_core.errors import StoreUnavailable
 from cloudstate_core.testing import ManualClock
 from cloudstate_core.transports import Network
 from cloudstate_crdt import GCounter, ORSet, Replica
+from cloudstate_crdt.departed import RETIRED
 from cloudstate_crdt.replicas import Consistency
-from cloudstate_crdt.types.gcounter import RETIRED
 
 ABC = members_of(a=1, b=1, c=1)
 GIVEN_UP = members_of({"d": 3}, a=1, b=1, c=1)

@@ -9,7 +9,7 @@ from replicating_nodes import members_of
 from three_runtimes import Three, three_runtimes
 
 from cloudstate_crdt import Replica
-from cloudstate_crdt.types.gcounter import RETIRED
+from cloudstate_crdt.departed import RETIRED
 
 AB = members_of({"c": 1}, a=1, b=1)
 

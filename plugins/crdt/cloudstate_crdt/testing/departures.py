@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from itertools import islice, pairwise
 from random import Random
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from cloudstate_crdt.departed import Departed, Trace
+from cloudstate_crdt.departed import RETIRED, Departed, Trace
 from cloudstate_crdt.lattice import Lattice
+from cloudstate_crdt.registry import Registry
 from cloudstate_crdt.replica import Replica
 from cloudstate_crdt.testing.histories import NODES, History
 
@@ -26,10 +27,13 @@ _MAX_PAIRS = 5
 
 #: Who takes over what was theirs.
 _HEIR, _OTHER_HEIR = Replica("y", 1), Replica("z", 1)
+_PART_OF_HEIR = Replica("y", 1, 7)
 
 
 class DepartureLaws(ABC, Generic[LatticeT]):
     """What `Lattice` says of `trace_of`, `must_adopt`, `adopt` and `retire`."""
+
+    types: ClassVar[Registry]
 
     @abstractmethod
     def bottom(self) -> LatticeT:
@@ -53,14 +57,14 @@ class DepartureLaws(ABC, Generic[LatticeT]):
             departed = chance.choice((_SOME, _ALL))
             for state in history.everything():
                 as_it_was, trace = state.serialize(), state.trace_of(departed)
-                for fold in (True, False):
+                for into, later in ((RETIRED, None), (None, RETIRED)):
                     left = state.copy()
-                    assert left.retire(departed, fold=fold) is bool(trace)
+                    assert left.retire(departed, into=into) is bool(trace)
                     assert (left != state) is bool(trace)
                     assert left.trace_of(departed) == b""
                     assert not left.must_adopt(departed)
-                    assert not left.retire(departed, fold=not fold)
-                    assert not left.copy().retire(departed, fold=fold)
+                    assert not left.retire(departed, into=later)
+                    assert not left.copy().retire(departed, into=into)
                 # Without folding nothing is added.
                 assert state.covers(left)
                 assert state.serialize() == as_it_was
@@ -80,6 +84,20 @@ class DepartureLaws(ABC, Generic[LatticeT]):
                 for each in (one, both):
                     assert not each.must_adopt(departed)
                     assert self.look(each) == self.look(state)
+
+        self._examine(law)
+
+    def test_to_take_over_and_to_join_can_change_places(self) -> None:
+        def law(history: History[LatticeT], chance: Random) -> None:
+            departed = chance.choice((_SOME, _ALL))
+            first, second, third = chance.choices(history.everything(), k=3)
+            adopted = first.copy().adopt(_HEIR, departed)
+            assert joined(adopted, adopted) == adopted
+            one = joined(joined(first, adopted), joined(second, third))
+            assert joined(joined(joined(second, adopted), third), first) == one
+            assert joined(joined(third, first), joined(adopted, second)) == one
+            assert type(one).parse(one.serialize(), self.types) == one
+            assert joined(one, adopted) == one
 
         self._examine(law)
 
@@ -117,15 +135,16 @@ class DepartureLaws(ABC, Generic[LatticeT]):
                     other.join(one.adopt(_HEIR, departed))
                 assert not other.must_adopt(departed)
                 assert one.trace_of(departed) == other.trace_of(departed)
-                folded = _folded(one, departed)
-                both = _folded(joined(one, other), departed)
-                assert joined(folded, _folded(other, departed)) == both
+                into = chance.choice((RETIRED, _PART_OF_HEIR))
+                folded = _folded(one, departed, into)
+                both = _folded(joined(one, other), departed, into)
+                assert joined(folded, _folded(other, departed, into)) == both
                 assert joined(folded, _dropped(other, departed)) == both
                 late = chance.choice(history.everything())
-                with_late = _folded(joined(one, late), departed)
+                with_late = _folded(joined(one, late), departed, into)
                 if joined(one, late).trace_of(departed) == one.trace_of(departed):
                     assert joined(folded, _dropped(late, departed)) == with_late
-                seen = self.look(folded), self.look(_folded(other, departed)), self.look(both)
+                seen = self.look(folded), self.look(_folded(other, departed, into)), self.look(both)
                 assert seen == looks
 
         self._examine(law)
@@ -172,13 +191,13 @@ def _have_one_trace(one: Lattice, other: Lattice, departed: Departed) -> bool:
     return one.trace_of(departed) == other.trace_of(departed)
 
 
-def _folded(state: LatticeT, departed: Departed) -> LatticeT:
+def _folded(state: LatticeT, departed: Departed, into: Replica = RETIRED) -> LatticeT:
     result = state.copy()
-    result.retire(departed, fold=True)
+    result.retire(departed, into=into)
     return result
 
 
 def _dropped(state: LatticeT, departed: Departed) -> LatticeT:
     result = state.copy()
-    result.retire(departed, fold=False)
+    result.retire(departed, into=None)
     return result

@@ -9,7 +9,7 @@ from itertools import pairwise
 from random import Random
 from typing import ClassVar, TypeVar
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from cloudstate_crdt.errors import StateRefused
@@ -41,11 +41,13 @@ class LatticeLaws(DepartureLaws[LatticeT]):
         types: The types that are known, this one among them.
         examples: How many histories each law is examined with.
         phases: What Hypothesis does; without `Phase.shrink` it does not look for a shorter history.
+        seed: What the histories are derived from; None for what Hypothesis takes by itself.
     """
 
     types: ClassVar[Registry] = standard_types()
     examples: ClassVar[int] = 100
     phases: ClassVar[tuple[Phase, ...]] = tuple(Phase)
+    seed: ClassVar[int | None] = None
 
     @abstractmethod
     def mutations(self) -> st.SearchStrategy[Mutation[LatticeT]]:
@@ -234,6 +236,8 @@ class LatticeLaws(DepartureLaws[LatticeT]):
         def examine(taken: list[object], chance: Random) -> None:
             law(History(self.bottom(), taken), chance)  # type: ignore[arg-type]
 
+        if self.seed is not None:
+            examine = seed(self.seed)(examine)
         examine()
 
 

@@ -85,16 +85,15 @@ class DottedLattice(Lattice):
 
     def must_adopt(self, departed: Departed) -> bool:
         self._expect_whole()
-        return bool(self._store.live_dots(departed))
+        return bool(self._store.adoptable(departed))
 
     def adopt(self, replica: Replica, departed: Departed) -> Self:
         self._expect_whole()
         return self._delta(self._store.adopt(replica, departed))
 
-    def retire(self, departed: Departed, *, fold: bool) -> bool:
-        # Nothing is folded: once their leaves are adopted, nothing that users see is theirs.
+    def retire(self, departed: Departed, *, into: Replica | None) -> bool:
         self._expect_whole()
-        return self._store.retire(departed)
+        return self._store.retire(departed, fold=into is not None)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudstate_crdt.departed import Departed
+from cloudstate_crdt.departed import RETIRED, Departed
 from cloudstate_crdt.errors import MalformedState
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.lattices_pb2 import GCounterState
@@ -15,15 +15,10 @@ from cloudstate_crdt.wire import (
     write_counts,
 )
 
-__all__ = ["MAX_COUNT", "RETIRED", "GCounter", "counter_from"]
+__all__ = ["MAX_COUNT", "GCounter", "counter_from"]
 
 #: What one replica can count to. The protocol takes an increment from 2^63 on for a negative one.
 MAX_COUNT = 2**63 - 1
-
-#: Stands for all writers that were forgotten; no node has an empty name. What does not fit into its
-#: count is counted by its next strand, which begins when the one before is full: so the greater of
-#: two counts, strand by strand, is the greater total.
-RETIRED = Replica("", 0)
 
 
 class GCounter(Lattice):
@@ -103,14 +98,23 @@ class GCounter(Lattice):
     def trace_of(self, departed: Departed) -> bytes:
         return self.part_of(departed).serialize()
 
-    def retire(self, departed: Departed, *, fold: bool) -> bool:
-        gone = [replica for replica in self.counts if replica in departed]
-        total = sum(self.counts.pop(replica) for replica in gone)
-        if fold:
+    def retire(self, departed: Departed, *, into: Replica | None) -> bool:
+        left = {replica: count for replica, count in self.counts.items() if replica not in departed}
+        if len(left) == len(self.counts):
+            return False
+        total = self.value - sum(left.values())
+        if into is not None and into != RETIRED:
+            left[into] = left.get(into, 0) + total
+            if left[into] > MAX_COUNT:
+                return False
+        self.counts = left
+        if into == RETIRED:
             self._add_to_retired(total)
-        return bool(gone)
+        return True
 
     def _add_to_retired(self, count: int) -> None:
+        # What does not fit into one strand is counted by the next, which begins when the one before
+        # is full: so the greater of two counts, strand by strand, is the greater total.
         strand = RETIRED
         while count:
             there = self.counts.get(strand, 0)

@@ -77,9 +77,9 @@ class PNCounter(Lattice):
         parts = (each.part_of(departed) for each in (self.increments, self.decrements))
         return PNCounter(*parts).serialize()
 
-    def retire(self, departed: Departed, *, fold: bool) -> bool:
+    def retire(self, departed: Departed, *, into: Replica | None) -> bool:
         counters = (self.increments, self.decrements)
-        changed = [each.retire(departed, fold=fold) for each in counters]
+        changed = [each.retire(departed, into=into) for each in counters]
         return any(changed)
 
     def __eq__(self, other: object) -> bool:

@@ -104,7 +104,7 @@ class Vote(Lattice):
     def trace_of(self, departed: Departed) -> bytes:
         return Vote({node: self.voices[node] for node in self._of(departed)}).serialize()
 
-    def retire(self, departed: Departed, *, fold: bool) -> bool:
+    def retire(self, departed: Departed, *, into: Replica | None) -> bool:
         # What they voted does not stay: who is no member is not counted, and one who has come back
         # since votes anew.
         gone = self._of(departed)
