@@ -18,7 +18,7 @@ from cloudstate_crdt.errors import DotReused
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.replica import Replica
-from cloudstate_crdt.succession import NOTHING, Succession
+from cloudstate_crdt.succession import NO_SUCCESSION, NOTHING, Succession
 from cloudstate_crdt.touched import Touched
 
 __all__ = ["Branch", "DotStore", "Path"]
@@ -67,7 +67,7 @@ class DotStore:
         self.context = CausalContext()
         self.paths: dict[Dot, Path] = {}
         self.root = Branch()
-        self.succession = Succession()
+        self.succession = NO_SUCCESSION
         self.touched: Touched | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -126,8 +126,9 @@ class DotStore:
         for dot in dots:
             delta.context.add(dot)
             self._remove(dot)
-        for dot in self.end_successions(dots):
-            delta.context.add(dot)
+        if self.succession:
+            for dot in self.end_successions(dots):
+                delta.context.add(dot)
         return delta
 
     def adopt(self, replica: Replica, departed: Departed) -> DotStore:
@@ -174,22 +175,24 @@ class DotStore:
         if self is other:
             return False
         both = self.paths.keys() & other.paths.keys() if self.paths else set()
+        stands_for = other.succession.stands_for
         self._expect_same(both, other)
         removed = self._removed_by(other)
         changed = bool(removed)
         for dot in both:
             changed |= self._grow(dot, other.part_of(dot))
-            changed |= self._stand_in(dot, other.succession.stands_for(dot))
+            changed |= self._stand_in(dot, stands_for(dot))
         for dot, path in other.paths.items():
             if dot not in both and dot not in self.context:
                 part = other.part_of(dot)
-                copied = None if part is None else part.copy()
-                self.insert(dot, path, copied, other.succession.stands_for(dot))
+                self.insert(dot, path, None if part is None else part.copy(), stands_for(dot))
                 changed = True
         for dot in removed:
             self._remove(dot)
         changed |= self.context.join(other.context)
-        return bool(self.end_successions(removed)) or changed
+        if self.succession:
+            changed |= bool(self.end_successions(removed))
+        return changed
 
     def _expect_same(self, dots: Iterable[Dot], other: DotStore) -> None:
         """Check that leaves which both have are of the same changes."""
@@ -225,6 +228,8 @@ class DotStore:
     def _stand_in(self, dot: Dot, stands_for: frozenset[Dot]) -> bool:
         if not stands_for or self.succession.stands_for(dot):
             return False
+        if self.succession is NO_SUCCESSION:
+            self.succession = Succession()
         self.succession.add(dot, stands_for)
         return True
 
@@ -233,10 +238,7 @@ class DotStore:
 
         What was never seen may come, and counts as being there.
         """
-        succession = self.succession
-        if not succession:
-            return []
-        ended = []
+        succession, ended = self.succession, []
         looked_at = succession.that_may_end(removed)
         while looked_at:
             heir = looked_at.pop()
@@ -264,7 +266,8 @@ class DotStore:
         branch.leaves[dot] = part
         self.paths[dot] = path
         self.context.add(dot)
-        self.succession.add(dot, stands_for)
+        if stands_for:
+            self._stand_in(dot, stands_for)
         if self.touched is not None:
             self.touched.add(path)
 
@@ -276,7 +279,8 @@ class DotStore:
 
     def _remove(self, dot: Dot) -> None:
         path = self.paths.pop(dot)
-        self.succession.drop(dot)
+        if self.succession:
+            self.succession.drop(dot)
         if self.touched is not None:
             self.touched.add(path)
         branches = [self.root]

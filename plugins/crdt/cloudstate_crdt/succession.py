@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from cloudstate_crdt.causal import Dot
 from cloudstate_crdt.departed import Departed
 
-__all__ = ["NOTHING", "Succession"]
+__all__ = ["NOTHING", "NO_SUCCESSION", "Succession"]
 
 #: What an ordinary leaf stands in for.
 NOTHING: frozenset[Dot] = frozenset()
@@ -62,12 +62,11 @@ class Succession:
                 yield heir
 
     def add(self, heir: Dot, dots: frozenset[Dot]) -> None:
-        """Let a leaf stand in for others; nothing becomes of none."""
-        if dots:
-            self._stands_for[heir] = dots
-            self.unsettled.add(heir)
-            for dot in dots:
-                self._heirs.setdefault(dot, set()).add(heir)
+        """Let a leaf stand in for others, of which there is one at least."""
+        self._stands_for[heir] = dots
+        self.unsettled.add(heir)
+        for dot in dots:
+            self._heirs.setdefault(dot, set()).add(heir)
 
     def drop(self, heir: Dot) -> None:
         """Let a leaf stand in for nothing."""
@@ -77,3 +76,7 @@ class Succession:
             heirs.discard(heir)
             if not heirs:
                 del self._heirs[dot]
+
+
+#: That of a store in which nothing stands in for anything, as in nearly all; not to be changed.
+NO_SUCCESSION = Succession()
