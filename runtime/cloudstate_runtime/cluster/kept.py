@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from cloudstate_core.errors import CorruptState
 from cloudstate_core.store import Commit, EntityKey, PutValue, StateStore
 from cloudstate_runtime.cluster.membership_pb2 import KeptNodes
-from cloudstate_runtime.cluster.records import Records, read_records
+from cloudstate_runtime.cluster.records import Life, Records, read_records
 
 __all__ = ["KEY", "KeptRecords"]
 
@@ -32,8 +32,8 @@ class KeptRecords:
         self._revision = 0
         self._last: Any | None = None
 
-    async def load(self) -> Records:
-        """Return what is kept; nothing if this is the first start.
+    async def load(self) -> tuple[Records, Life]:
+        """Return what is kept, and the node's life in which it was; nothing at the first start.
 
         What a node kept under another name is what it knew, but not of itself.
 
@@ -44,7 +44,7 @@ class KeptRecords:
         stored = await self._store.value(KEY)
         self._revision, self._last = stored.revision, stored.value
         if stored.value is None:
-            return Records()
+            return Records(), Life()
         kept = KeptNodes()
         try:
             if not stored.value.Unpack(kept):
@@ -52,19 +52,29 @@ class KeptRecords:
             records = read_records(kept.nodes, kept.horizon)
         except (ValueError, DecodeError) as error:
             raise CorruptState(f"what is stored of the cluster cannot be read: {error}") from error
-        if kept.node != self._node and set(records.members()) <= {kept.node}:
+        if kept.node == self._node:
+            # An earlier release did not keep its life by itself.
+            life = Life(kept.epoch, kept.mark) if kept.epoch else records.of(self._node).life
+            return records, life
+        if set(records.members()) <= {kept.node}:
             # It was alone, so that nobody else knows the node of that name.
             records.drop(kept.node)
-        return records
+        return records, Life()
 
-    async def save(self, records: Records) -> None:
-        """Keep everything that is known, unless it is kept already.
+    async def save(self, records: Records, life: Life) -> None:
+        """Keep everything that is known, and the node's life, unless it is kept already.
 
         Raises:
             StoreError: It is not known to be kept.
         """
         kept = Any()
-        message = KeptNodes(node=self._node, nodes=records.messages(), horizon=records.horizon)
+        message = KeptNodes(
+            node=self._node,
+            nodes=records.messages(),
+            horizon=records.horizon,
+            epoch=life.epoch,
+            mark=life.mark,
+        )
         kept.Pack(message)
         if kept == self._last:
             return

@@ -24,6 +24,7 @@ from cloudstate_runtime.cluster.membership import (
     Instruction,
     Joined,
     Keep,
+    Kept,
     LeftOut,
     MembershipMachine,
     NameTaken,
@@ -191,10 +192,12 @@ class ClusterMembers:
         async with self._keeping:
             self._must_keep.clear()
             try:
-                await self._kept.save(self._machine.records)
+                life = self._machine.life
+                await self._kept.save(self._machine.records, life)
             except StoreError:
                 self._must_keep.set()
                 raise
+            self._give(Kept(life))
 
     async def aclose(self) -> None:
         """Give up what is being sent."""

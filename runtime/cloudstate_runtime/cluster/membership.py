@@ -17,11 +17,17 @@ Its rules:
   oldest first. What is left of them is the horizon: a life up to that epoch, of a node that is not
   known, is over. A node that hears so of itself takes a greater epoch, or has no way back.
 * A node that learns the same later has no way back in this life.
+* A node counts how far its store has come, and tells it when it is stored. Whose store has not come
+  as far as others have heard has a copy of an older one, or has lost what was written last: what it
+  writes would bear numbers that it has given out before. It takes a greater epoch, or has no way
+  back.
 * Whether a second process has this node's name is certain only when one answers a question of this
   process; what an earlier process has sent may still be on its way.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 from google.protobuf.message import DecodeError
 
@@ -29,7 +35,7 @@ from cloudstate_core.cluster import Members, NodeIdentity
 from cloudstate_core.transport import check_node_name
 from cloudstate_core.value import value
 from cloudstate_runtime.cluster.membership_pb2 import Heartbeat
-from cloudstate_runtime.cluster.records import MAX_NODES, Known, Records, read_records
+from cloudstate_runtime.cluster.records import MAX_NODES, Known, Life, Records, read_records
 
 __all__ = [
     "Broadcast",
@@ -40,6 +46,7 @@ __all__ = [
     "Instruction",
     "Joined",
     "Keep",
+    "Kept",
     "LeftOut",
     "MembershipMachine",
     "NameTaken",
@@ -51,6 +58,9 @@ __all__ = [
 ]
 
 
+_STORE_IS_OLDER = "its store is older than what the cluster has heard of it"
+
+
 @value
 class Timing:
     """How long everything takes, in seconds.
@@ -59,11 +69,13 @@ class Timing:
         heartbeat_s: Between two messages to all others.
         unreachable_after_s: Who was not heard of for so long counts as unreachable.
         join_timeout_s: How long a node that starts waits for answers.
+        mark_every_s: Between two marks of how far its store has come.
     """
 
     heartbeat_s: float = 1.0
     unreachable_after_s: float = 5.0
     join_timeout_s: float = 2.0
+    mark_every_s: float = 30.0
 
 
 # --- Inputs --------------------------------------------------------------------------
@@ -98,7 +110,14 @@ class Forget:
     name: str
 
 
-Input = Ticked | Heard | Expel | Forget
+@value
+class Kept:
+    """What was known is stored, with this life of the node."""
+
+    life: Life
+
+
+Input = Ticked | Heard | Expel | Forget | Kept
 
 
 # --- Instructions --------------------------------------------------------------------
@@ -167,18 +186,26 @@ class MembershipMachine:
     Attributes:
         node: This node; its epoch is final once it has joined.
         records: What is known of all nodes.
+        life: The node's present life once it has joined, its earlier one before; to be kept.
         has_joined: Whether this node serves.
         is_left_out: Whether this node has no part any more.
     """
 
     def __init__(
-        self, name: str, records: Records, process: int, unix_time_ms: int, timing: Timing
+        self,
+        name: str,
+        records: Records,
+        life: Life,
+        process: int,
+        unix_time_ms: int,
+        timing: Timing,
     ) -> None:
         """Begin from what was kept.
 
         Args:
             name: Of this node.
             records: What it knew in its earlier lives; the machine's from now on.
+            life: Its latest one, as its store knows it.
             process: A number that no other process has; not 0.
             unix_time_ms: The epoch of a node that needs a new one, unless that is too small.
             timing: How long everything takes.
@@ -193,12 +220,15 @@ class MembershipMachine:
         self._epoch = 0
         self._started_s: float | None = None
         self._now_s = 0.0
-        self._sent_s = float("-inf")
+        self._sent_s = -inf
         self._heard_s: dict[str, float] = {}
         self._suspect = 0
         self._joining: set[str] = set()
+        self._marked_s = -inf
+        self.life = life
         known = records.of(name)
-        self._epoch = known.epoch if known.is_member else self._epoch_above(known)
+        goes_on = known.is_member and not life.is_behind(known.life)
+        self._epoch = life.epoch if goes_on else self._epoch_above(known)
         self._members = self.members
 
     @property
@@ -234,6 +264,8 @@ class MembershipMachine:
             case Forget(name=name):
                 over = self.records.of(name).last_life_over
                 done = self._operator_says(name, Known(0, forgotten_epoch=over))
+            case Kept(life=life):
+                done = self._kept(life)
         if self.has_joined and (members := self.members) != self._members:
             self._members = members
             done.append(NewMembers(members))
@@ -249,10 +281,29 @@ class MembershipMachine:
             if self._must_wait(now_s - self._started_s):
                 return [Broadcast(self._heartbeat(asks=True))]
             return self._join()
-        if self.is_left_out or now_s - self._sent_s < self._timing.heartbeat_s:
+        if self.is_left_out:
             return []
-        self._sent_s = now_s
-        return [Broadcast(self._heartbeat())]
+        done: list[Instruction] = []
+        if self._is_mark_due():
+            self._marked_s = now_s
+            self.life = Life(self._epoch, self.life.mark + 1)
+            done.append(Keep())
+        if now_s - self._sent_s >= self._timing.heartbeat_s:
+            self._sent_s = now_s
+            done.append(Broadcast(self._heartbeat()))
+        return done
+
+    def _is_mark_due(self) -> bool:
+        """Whether it is time, and nobody can have heard of a later mark than the one before."""
+        if self._now_s - self._marked_s < self._timing.mark_every_s:
+            return False
+        return self.records.members().keys() <= self._heard_s.keys() | {self._name}
+
+    def _kept(self, life: Life) -> list[Instruction]:
+        # Told from now on, and not before: what others have heard is in the store.
+        if life.epoch == self._epoch and self.has_joined:
+            self.records.join(self._name, Known(life.epoch, mark=life.mark))
+        return []
 
     def _must_wait(self, waited_s: float) -> bool:
         """Whether somebody may still have something to say to a node that starts."""
@@ -263,6 +314,8 @@ class MembershipMachine:
 
     def _join(self) -> list[Instruction]:
         self.has_joined = True
+        if self.life.epoch != self._epoch:
+            self.life = Life(self._epoch)
         self.records.join(self._name, Known(self._epoch))
         self._sent_s = self._now_s
         self._members = self.members
@@ -326,6 +379,9 @@ class MembershipMachine:
             return self._is_over("it was expelled from the cluster")
         if known.epoch > self._epoch:
             return self._is_over("the cluster knows a later life of it")
+        if known.epoch == self._epoch and self.life.is_behind(known.life):
+            epoch = self._epoch
+            return [*self._is_over(_STORE_IS_OLDER), Report("store_is_older", {"epoch": epoch})]
         return []
 
     def _is_over(self, reason: str) -> list[Instruction]:

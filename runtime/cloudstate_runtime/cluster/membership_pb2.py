@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+cloudstate_runtime/cluster/membership.proto\x12\x1a\x63loudstate_runtime.cluster\"Z\n\nNodeRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x16\n\x0e\x65xpelled_epoch\x18\x03 \x01(\x04\x12\x17\n\x0f\x66orgotten_epoch\x18\x04 \x01(\x04\"\x83\x01\n\tHeartbeat\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12\x0c\n\x04\x61sks\x18\x02 \x01(\x08\x12\x0f\n\x07\x61nswers\x18\x03 \x01(\x06\x12\x35\n\x05nodes\x18\x04 \x03(\x0b\x32&.cloudstate_runtime.cluster.NodeRecord\x12\x0f\n\x07horizon\x18\x05 \x01(\x04\"a\n\tKeptNodes\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x35\n\x05nodes\x18\x02 \x03(\x0b\x32&.cloudstate_runtime.cluster.NodeRecord\x12\x0f\n\x07horizon\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+cloudstate_runtime/cluster/membership.proto\x12\x1a\x63loudstate_runtime.cluster\"h\n\nNodeRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x16\n\x0e\x65xpelled_epoch\x18\x03 \x01(\x04\x12\x17\n\x0f\x66orgotten_epoch\x18\x04 \x01(\x04\x12\x0c\n\x04mark\x18\x05 \x01(\x04\"\x83\x01\n\tHeartbeat\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12\x0c\n\x04\x61sks\x18\x02 \x01(\x08\x12\x0f\n\x07\x61nswers\x18\x03 \x01(\x06\x12\x35\n\x05nodes\x18\x04 \x03(\x0b\x32&.cloudstate_runtime.cluster.NodeRecord\x12\x0f\n\x07horizon\x18\x05 \x01(\x04\"~\n\tKeptNodes\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x35\n\x05nodes\x18\x02 \x03(\x0b\x32&.cloudstate_runtime.cluster.NodeRecord\x12\x0f\n\x07horizon\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0c\n\x04mark\x18\x05 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cloudstate_runtime.cluster.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODERECORD']._serialized_start=75
-  _globals['_NODERECORD']._serialized_end=165
-  _globals['_HEARTBEAT']._serialized_start=168
-  _globals['_HEARTBEAT']._serialized_end=299
-  _globals['_KEPTNODES']._serialized_start=301
-  _globals['_KEPTNODES']._serialized_end=398
+  _globals['_NODERECORD']._serialized_end=179
+  _globals['_HEARTBEAT']._serialized_start=182
+  _globals['_HEARTBEAT']._serialized_end=313
+  _globals['_KEPTNODES']._serialized_start=315
+  _globals['_KEPTNODES']._serialized_end=441
 # @@protoc_insertion_point(module_scope)

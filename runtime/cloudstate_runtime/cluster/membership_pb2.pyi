@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeRecord(_message.Message):
-    __slots__ = ("name", "epoch", "expelled_epoch", "forgotten_epoch")
+    __slots__ = ("name", "epoch", "expelled_epoch", "forgotten_epoch", "mark")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXPELLED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     FORGOTTEN_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
     name: str
     epoch: int
     expelled_epoch: int
     forgotten_epoch: int
-    def __init__(self, name: _Optional[str] = ..., epoch: _Optional[int] = ..., expelled_epoch: _Optional[int] = ..., forgotten_epoch: _Optional[int] = ...) -> None: ...
+    mark: int
+    def __init__(self, name: _Optional[str] = ..., epoch: _Optional[int] = ..., expelled_epoch: _Optional[int] = ..., forgotten_epoch: _Optional[int] = ..., mark: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("process", "asks", "answers", "nodes", "horizon")
@@ -34,11 +36,15 @@ class Heartbeat(_message.Message):
     def __init__(self, process: _Optional[int] = ..., asks: _Optional[bool] = ..., answers: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ..., horizon: _Optional[int] = ...) -> None: ...
 
 class KeptNodes(_message.Message):
-    __slots__ = ("node", "nodes", "horizon")
+    __slots__ = ("node", "nodes", "horizon", "epoch", "mark")
     NODE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
     node: str
     nodes: _containers.RepeatedCompositeFieldContainer[NodeRecord]
     horizon: int
-    def __init__(self, node: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ..., horizon: _Optional[int] = ...) -> None: ...
+    epoch: int
+    mark: int
+    def __init__(self, node: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeRecord, _Mapping]]] = ..., horizon: _Optional[int] = ..., epoch: _Optional[int] = ..., mark: _Optional[int] = ...) -> None: ...

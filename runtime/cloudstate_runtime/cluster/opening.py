@@ -50,9 +50,11 @@ async def open_cluster(
     """
     kept = KeptRecords(store, epoch, settings.node)
     async with _transport(settings, plugins, sections, clock) as transport:
+        records, life = await kept.load()
         machine = MembershipMachine(
             settings.node,
-            await kept.load(),
+            records,
+            life,
             process=random.getrandbits(63) + 1,
             unix_time_ms=int(clock.unix_time_s() * 1000),
             timing=_timing(settings),

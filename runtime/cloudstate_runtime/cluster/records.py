@@ -8,7 +8,7 @@ from cloudstate_core.transport import check_node_name
 from cloudstate_core.value import value
 from cloudstate_runtime.cluster.membership_pb2 import NodeRecord
 
-__all__ = ["MAX_NODES", "Known", "Records", "read_records"]
+__all__ = ["MAX_NODES", "Known", "Life", "Records", "read_records"]
 
 #: How many nodes may be known, those that were expelled included. When there are so many, the ones
 #: that were given up make room, the oldest first.
@@ -19,6 +19,24 @@ _MAX_EPOCH = 2**63 - 1
 
 
 @value
+class Life:
+    """One life of a node, and how far its store has come in it.
+
+    Attributes:
+        epoch: Which life; 0 for none.
+        mark: A number that grows while the node runs. What a store has lost, or has not in it since
+            it is an older copy, is noticed by a smaller one than others have heard of.
+    """
+
+    epoch: int = 0
+    mark: int = 0
+
+    def is_behind(self, other: Life) -> bool:
+        """Return whether the other is later."""
+        return (self.epoch, self.mark) < (other.epoch, other.mark)
+
+
+@value
 class Known:
     """What is known of one node.
 
@@ -26,11 +44,18 @@ class Known:
         epoch: Of its latest life that has joined.
         expelled_epoch: Of its latest life that was expelled; 0 for none.
         forgotten_epoch: Of its latest life whose data was given up; 0 for none.
+        mark: How far its store has come in its latest life.
     """
 
     epoch: int
     expelled_epoch: int = 0
     forgotten_epoch: int = 0
+    mark: int = 0
+
+    @property
+    def life(self) -> Life:
+        """Its latest life."""
+        return Life(self.epoch, self.mark)
 
     @property
     def is_member(self) -> bool:
@@ -54,10 +79,12 @@ class Known:
 
     def joined_with(self, other: Known) -> Known:
         """Return what is known when both are."""
+        latest = other.life if self.life.is_behind(other.life) else self.life
         return Known(
-            max(self.epoch, other.epoch),
+            latest.epoch,
             max(self.expelled_epoch, other.expelled_epoch),
             max(self.forgotten_epoch, other.forgotten_epoch),
+            latest.mark,
         )
 
 
@@ -176,6 +203,7 @@ class Records:
                 epoch=known.epoch,
                 expelled_epoch=known.expelled_epoch,
                 forgotten_epoch=known.forgotten_epoch,
+                mark=known.mark,
             )
             for name, known in sorted(self._known.items())
         ]
@@ -194,7 +222,7 @@ def read_records(messages: Iterable[NodeRecord], horizon: int = 0) -> Records:
         check_node_name(message.name)
         if max(message.epoch, message.expelled_epoch) > _MAX_EPOCH:
             raise ValueError(f"node {message.name!r}: expected an epoch below 2**63")
-        known = Known(message.epoch, message.expelled_epoch, message.forgotten_epoch)
+        known = Known(message.epoch, message.expelled_epoch, message.forgotten_epoch, message.mark)
         if known.forgotten_epoch > known.last_life_over:
             raise ValueError(f"node {message.name!r}: expected no data of a present life given up")
         records.join(message.name, known)

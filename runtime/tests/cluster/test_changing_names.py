@@ -86,7 +86,7 @@ def test_a_node_that_made_room_and_is_still_there_has_no_way_back() -> None:
     ]
 
     assert left_out.reason == "the cluster does not know it any more"
-    other = MembershipMachine("b", records, 9, 9, Timing())
+    other = MembershipMachine("b", records, records.of("b").life, 9, 9, Timing())
     other.receive(Heard("a", zombie._heartbeat()))
     assert set(other.members.epochs) == {"b"}
 
