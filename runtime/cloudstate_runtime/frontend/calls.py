@@ -14,6 +14,7 @@ from cloudstate_core.errors import CloudstateError, DeadlineExceeded, LimitExcee
 from cloudstate_core.frontend import FrontEndHost
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.status import Status
+from cloudstate_runtime.allowance import Allowance
 
 __all__ = ["NO_REPLY", "Calls", "Refusal", "random_error_id"]
 
@@ -21,6 +22,11 @@ log = structlog.get_logger()
 
 #: What a client is told whose command was answered with neither a reply nor a failure.
 NO_REPLY = "the user function gave no reply"
+
+#: While a user function is down every request fails, for one reason. So many are logged at once,
+#: and so many a second in the long run; of the others it is logged how many they were.
+_LOGGED_AT_ONCE = 100
+_LOGGED_PER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Calls:
     ) -> None:
         self._host = host
         self._new_error_id = new_error_id
+        self._may_log = Allowance(host.clock, at_once=_LOGGED_AT_ONCE, per_s=_LOGGED_PER_S)
+        self._not_logged = 0
         self._running: dict[asyncio.Task[Outcome], asyncio.Future[None]] = {}
 
     async def run(self, request: Request) -> Outcome:
@@ -112,13 +120,7 @@ class Calls:
         """Return what to tell the client about an error, and log what it must not see."""
         if isinstance(error, CloudstateError):
             if error.detail:
-                log.warning(
-                    "request_failed",
-                    service=service,
-                    command=command,
-                    reason=str(error),
-                    detail=error.detail,
-                )
+                self._log_failure(error, service, command)
             retry_after_s = error.retry_after_s if isinstance(error, LimitExceeded) else None
             return Refusal(error.status, str(error), retry_after_s, error.http_status)
         error_id = self._new_error_id()
@@ -126,6 +128,21 @@ class Calls:
             "internal_error", error_id=error_id, service=service, command=command, exc_info=error
         )
         return Refusal(Status.INTERNAL, f"internal error, id {error_id}")
+
+    def _log_failure(self, error: CloudstateError, service: str, command: str) -> None:
+        if not self._may_log.take():
+            self._not_logged += 1
+            return
+        if self._not_logged:
+            log.warning("failed_requests_not_logged", count=self._not_logged)
+            self._not_logged = 0
+        log.warning(
+            "request_failed",
+            service=service,
+            command=command,
+            reason=str(error),
+            detail=error.detail,
+        )
 
     def no_reply(self, action: ClientAction, service: str, command: str) -> Refusal:
         """Return what to tell the client about an answer without a reply or a failure."""

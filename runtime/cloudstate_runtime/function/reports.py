@@ -8,6 +8,7 @@ import structlog
 
 from cloudstate_core.clock import Clock
 from cloudstate_core.links import FunctionLink
+from cloudstate_runtime.allowance import Allowance
 
 __all__ = ["MAX_BURST", "MAX_REPORT_CHARACTERS", "Reports"]
 
@@ -34,13 +35,12 @@ class Reports:
         self._link = link
         self._clock = clock
         self._pending: set[asyncio.Task[None]] = set()
-        self._allowed = float(MAX_BURST)
-        self._counted_at_s = clock.monotonic_s()
+        self._allowance = Allowance(clock, at_once=MAX_BURST, per_s=_REPORTS_PER_S)
         self._left_out = 0
 
     def send(self, message: str) -> None:
         """Log a message and send it; those that are too many are only counted."""
-        if not self._is_allowed():
+        if len(self._pending) >= MAX_BURST or not self._allowance.take():
             self._left_out += 1
             return
         if self._left_out:
@@ -65,15 +65,6 @@ class Reports:
             for task in pending:
                 task.cancel()
             await asyncio.wait(pending)
-
-    def _is_allowed(self) -> bool:
-        now_s = self._clock.monotonic_s()
-        refilled = self._allowed + (now_s - self._counted_at_s) * _REPORTS_PER_S
-        self._allowed, self._counted_at_s = min(refilled, float(MAX_BURST)), now_s
-        if len(self._pending) >= MAX_BURST or self._allowed < 1:
-            return False
-        self._allowed -= 1
-        return True
 
     async def _send(self, message: str) -> None:
         try:
