@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Protocol
 
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice
@@ -10,6 +11,7 @@ from cloudstate_crdt.touched import Touched
 from cloudstate_crdt.translation.deltas import portion_of, view_of
 from cloudstate_crdt.translation.translation import Portion, View, Viewpoint
 from cloudstate_crdt.types.dotted import DottedLattice
+from cloudstate_crdt.types.gset import GSet
 
 __all__ = ["Viewer"]
 
@@ -18,10 +20,24 @@ __all__ = ["Viewer"]
 _FEWEST, _MOST = 100, 1_000
 
 
+class Noting(Protocol):
+    """What takes note of where it is changed.
+
+    Attributes:
+        touched: Where; None if nobody wants to know.
+    """
+
+    touched: Touched | None
+
+    def __len__(self) -> int:
+        """Return how many keys or elements there are."""
+        ...
+
+
 class Viewer:
     """Shows a copy as a user function can know it; the whole of it at first.
 
-    A state made of dotted leaves takes note of what is changed in it. It does so for one who looks:
+    A set or a map takes note of what is changed in it. It does so for one who looks:
     whoever finds that it did not do so for him, since it was read from the store again or shown to
     somebody else, looks at the whole.
     """
@@ -54,12 +70,18 @@ class Viewer:
         self, state: Lattice, members: frozenset[str]
     ) -> Collection[Segment] | None:
         """Return what can look otherwise, and begin anew; None if that is everything."""
-        store = state.store if isinstance(state, DottedLattice) else None
+        noting = _noting(state)
         seen, self._touched = self._touched, None
         was, self._members = self._members, members
-        if store is None:
+        if noting is None:
             return None
-        noted, at_most = store.touched, min(max(len(store.root.children), _FEWEST), _MOST)
-        self._touched = store.touched = Touched(at_most)
+        noted, at_most = noting.touched, min(max(len(noting), _FEWEST), _MOST)
+        self._touched = noting.touched = Touched(at_most)
         # A vote in a map looks otherwise when the members are others.
         return noted.segments if noted is not None and noted is seen and was == members else None
+
+
+def _noting(state: Lattice) -> Noting | None:
+    if isinstance(state, DottedLattice):
+        return state.store
+    return state if isinstance(state, GSet) else None

@@ -132,7 +132,7 @@ def run(type_: type[Lattice], seed: int) -> int:
     return watched.portions
 
 
-@pytest.mark.parametrize("type_", [ORSet, ORMap])
+@pytest.mark.parametrize("type_", [GSet, ORSet, ORMap])
 def test_what_is_told_of_a_part_is_what_is_told_of_the_whole(type_: type[Lattice]) -> None:
     portions = [run(type_, seed) for seed in range(200)]
 
@@ -153,6 +153,15 @@ def test_a_place_that_is_not_noted_is_found() -> None:
         watched.state.add(OTHER, element)
     assert watched.state.store.touched is not None
     forgets_the_last(watched.state.store.touched)
+
+    with pytest.raises(AssertionError):
+        watched.look(MEMBERS)
+
+
+def test_an_element_that_comes_into_a_growing_set_and_is_not_noted_is_found() -> None:
+    watched = Watched(GSet)
+    watched.state.add(item("x"))
+    forgets_the_last(watched.state.touched)
 
     with pytest.raises(AssertionError):
         watched.look(MEMBERS)

@@ -159,10 +159,10 @@ def view_of(state: Lattice, viewpoint: Viewpoint) -> View:
 
 
 def portion_of(state: Lattice, keys: Iterable[Segment], viewpoint: Viewpoint) -> Portion:
-    """Return what a user function can know of a map or a removable set, in some places only.
+    """Return what a user function can know of a map or a set, in some places only.
 
     Args:
-        state: An `ORMap` or `ORSet`.
+        state: An `ORMap`, `ORSet` or `GSet`.
         keys: Keys or elements; they need not be there.
         viewpoint: From where it is looked at.
     """

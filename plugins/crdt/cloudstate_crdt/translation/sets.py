@@ -15,7 +15,6 @@ from cloudstate_crdt.translation.dotted import joined
 from cloudstate_crdt.translation.faults import Incompatible
 from cloudstate_crdt.translation.translation import (
     KeyedTranslation,
-    Translation,
     Viewpoint,
     Writer,
 )
@@ -35,7 +34,7 @@ def _items(elements: Iterable[Segment]) -> list[Any]:
     return [element.item() for element in sorted(elements)]
 
 
-class GSetTranslation(Translation[GSet, Elements, GSetDelta]):
+class GSetTranslation(KeyedTranslation[GSet, Elements, GSetDelta, bool]):
     """A set that grows is known by its elements."""
 
     state_type: ClassVar[type[Lattice]] = GSet
@@ -59,6 +58,18 @@ class GSetTranslation(Translation[GSet, Elements, GSetDelta]):
         elements = set() if had is None else had
         elements.update(_elements(delta.added))
         return elements
+
+    def places(
+        self, state: GSet, keys: Iterable[Segment], viewpoint: Viewpoint
+    ) -> Mapping[Segment, bool]:
+        return {key: key.item() in state for key in keys}
+
+    def difference_in(self, had: Elements, places: Mapping[Segment, bool]) -> GSetDelta | None:
+        added = {key for key, is_there in places.items() if is_there and key not in had}
+        return self.whole(added) if added else None
+
+    def put(self, had: Elements, places: Mapping[Segment, bool]) -> None:
+        had.update(key for key, is_there in places.items() if is_there)
 
     def write(self, state: GSet, delta: GSetDelta, writer: Writer) -> GSet:
         changed = GSet()

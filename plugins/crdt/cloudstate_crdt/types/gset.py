@@ -9,20 +9,26 @@ from google.protobuf.any_pb2 import Any
 from cloudstate_crdt.items import Segment
 from cloudstate_crdt.lattice import Lattice, Types
 from cloudstate_crdt.lattices_pb2 import GSetState
+from cloudstate_crdt.touched import Touched
 from cloudstate_crdt.wire import expect_canonical, message_from, to_bytes
 
 __all__ = ["GSet"]
 
 
 class GSet(Lattice):
-    """A set that only grows."""
+    """A set that only grows.
 
-    __slots__ = ("_elements",)
+    Attributes:
+        touched: Takes note of what comes into it; None if nobody wants to know.
+    """
+
+    __slots__ = ("_elements", "touched")
 
     type_name = "gset"
 
     def __init__(self, elements: Iterable[Any] = ()) -> None:
         self._elements = {Segment.of(element) for element in elements}
+        self.touched: Touched | None = None
 
     def __len__(self) -> int:
         return len(self._elements)
@@ -51,9 +57,12 @@ class GSet(Lattice):
 
     def join(self, other: GSet) -> bool:
         self.expect_same_type(other)
-        before = len(self._elements)
-        self._elements |= other._elements
-        return len(self._elements) > before
+        new = other._elements - self._elements
+        self._elements |= new
+        if self.touched is not None:
+            for element in new:
+                self.touched.add((element,))
+        return bool(new)
 
     def covers(self, other: GSet) -> bool:
         return other._elements <= self._elements
