@@ -251,8 +251,9 @@ class DotStore:
                     self._remove(heir)
         return ended
 
-    def __len__(self) -> int:
-        """Return how many keys or elements there are at the top."""
+    @property
+    def size(self) -> int:
+        """How many keys or elements there are at the top."""
         return len(self.root.children)
 
     # --- Leaves ----------------------------------------------------------------------

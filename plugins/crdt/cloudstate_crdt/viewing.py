@@ -29,8 +29,9 @@ class Noting(Protocol):
 
     touched: Touched | None
 
-    def __len__(self) -> int:
-        """Return how many keys or elements there are."""
+    @property
+    def size(self) -> int:
+        """How many keys or elements there are."""
         ...
 
 
@@ -75,7 +76,7 @@ class Viewer:
         was, self._members = self._members, members
         if noting is None:
             return None
-        noted, at_most = noting.touched, min(max(len(noting), _FEWEST), _MOST)
+        noted, at_most = noting.touched, min(max(noting.size, _FEWEST), _MOST)
         self._touched = noting.touched = Touched(at_most)
         # A vote in a map looks otherwise when the members are others.
         return noted.segments if noted is not None and noted is seen and was == members else None

@@ -33,6 +33,11 @@ class GSet(Lattice):
     def __len__(self) -> int:
         return len(self._elements)
 
+    @property
+    def size(self) -> int:
+        """How many elements there are."""
+        return len(self._elements)
+
     def __iter__(self) -> Iterator[Any]:
         return (element.item() for element in self._elements)
 
