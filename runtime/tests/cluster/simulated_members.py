@@ -203,6 +203,15 @@ class SimulatedCluster:
         return found
 
 
+def cluster_of(names: str, seed: int = 1) -> SimulatedCluster:
+    cluster = SimulatedCluster(seed, names)
+    for name in names:
+        cluster.start(name)
+    cluster.run(5)
+    assert cluster.faults(cluster.known()) == []
+    return cluster
+
+
 def unmarked(records: Records) -> list[NodeRecord]:
     messages = records.messages()
     for message in messages:
