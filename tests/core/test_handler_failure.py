@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,9 +39,16 @@ def test_what_ends_a_command_from_outside_passes(error: BaseException) -> None:
         failure_of(error)
 
 
-def test_ctrl_c_passes_where_python_raises_it() -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is what it is at a terminal, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_passes_where_python_raises_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         failure_of(KeyboardInterrupt())
     assert in_a_loop(interrupted) is None  # the second Ctrl-C in `asyncio.run`

@@ -41,6 +41,8 @@ _RPCS = {
     "ProcessStreamed": ACTION_STREAMED,
 }
 
+_ANSWERED_ONCE = (ACTION_UNARY, ACTION_STREAMED_IN)
+
 _TYPE_URL = "type.googleapis.com/cloudstate.tck.model.action."
 
 
@@ -97,7 +99,7 @@ class ActionProxy:
         return []
 
     def end_after_failure(self, call: Any) -> None:
-        """End a call whose user function has failed."""
+        """End a call with a stream of answers whose user function has failed."""
         call.cancel()
 
     # --- How calls go ---------------------------------------------------------------------
@@ -133,7 +135,11 @@ class ActionProxy:
                 for effect in response.side_effects:
                     await self.carry_out(effect)
                 if response.HasField("failure"):
-                    self.end_after_failure(call)
+                    if rpc in _ANSWERED_ONCE:
+                        # It ends by itself, which a cancellation would race with.
+                        await call.read()
+                    else:
+                        self.end_after_failure(call)
                     raise FunctionFailed(self.description(response))
                 for element in await self._elements(response):
                     yield element
