@@ -28,6 +28,9 @@ __all__ = ["intercepting"]
 HOP_METADATA = ("user-agent", "grpc-", "te", "content-type", ":")
 
 
+_CANCELLATION_HEARD_WITHIN_S = 0.2
+
+
 @asynccontextmanager
 async def intercepting(recorder: Recorder, *, listen: str, function: str) -> AsyncIterator[str]:
     """Stand between a proxy and a user function; gives the address for the proxy.
@@ -112,11 +115,21 @@ async def _return(call: Any, context: Any, recording: _Recording) -> None:
             error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
         )
     else:
+        if recording.has_failed:
+            # A proxy may cancel then. gRPC ends its requests first, which lets the user function
+            # complete; that it was cancelled is heard a moment later.
+            await asyncio.sleep(_CANCELLATION_HEARD_WITHIN_S)
         recording.outgoing_ended("completed")
 
 
 class _Recording:
-    """Where one call is kept; by default, nowhere."""
+    """Where one call is kept; by default, nowhere.
+
+    Attributes:
+        has_failed: Whether the user function has answered with a failure.
+    """
+
+    has_failed = False
 
     def incoming(self, message: bytes) -> None:
         """Keep a message from the proxy."""
@@ -142,7 +155,10 @@ class _RecordingConnection(_Recording):
         self._connection.incoming(_parsed(self._request_class, message))
 
     def outgoing(self, message: bytes) -> None:
-        self._connection.outgoing(_parsed(self._response_class, message))
+        parsed = _parsed(self._response_class, message)
+        if isinstance(parsed, Message):
+            self.has_failed |= any(field.name == "failure" for field, _ in parsed.ListFields())
+        self._connection.outgoing(parsed)
 
     def incoming_ended(self, how: str) -> None:
         self._connection.incoming(Ended(how))

@@ -11,10 +11,11 @@ import pytest
 
 from cloudstate.entity_pb2 import EntitySpec
 from cloudstate_core.errors import ConfigurationError
+from cloudstate_tck.action_messages import failed
 from cloudstate_tck.event_sourced_messages import MODEL, command_in, emit, init, replies
 from cloudstate_tck.function_client import FunctionClient, proxy_info
 from cloudstate_tck.interceptor import intercepting
-from cloudstate_tck.protocol import DISCOVER, EVENT_SOURCED, REPORT_ERROR
+from cloudstate_tck.protocol import ACTION_STREAMED, DISCOVER, EVENT_SOURCED, REPORT_ERROR
 from cloudstate_tck.recorder import Ended, Recorder
 from cloudstate_tck.scripted.function import ScriptedFunction
 from cloudstate_tck.scripted.session import ModelSession
@@ -83,6 +84,24 @@ async def test_discovery_and_reports_are_kept_apart_from_the_connections(recorde
         await recorder.expect_quiet(0.01)
 
 
+async def test_a_call_that_is_cancelled_after_a_failure_is_no_completed_one(recorder):
+    async def fails_then_completes(path, requests, context):
+        await context.write(failed("no").SerializeToString())
+        async for _ in requests:
+            pass
+
+    async with raw_proxy_side(recorder, fails_then_completes) as channel:
+        for _ in range(20):
+            call = channel.stream_stream(ACTION_STREAMED.path)()
+            await call.write(b"")
+            await call.read()
+            call.cancel()
+
+            connection = await recorder.expect_connection(ACTION_STREAMED.path)
+            await connection.expect_outgoing(failed("no"))
+            await connection.expect_cancelled()
+
+
 async def test_a_cancelled_stream_is_no_completed_one(recorder):
     async with proxy_side(recorder) as (client, function):
         async with client.stream(EVENT_SOURCED) as stream:
@@ -109,6 +128,9 @@ async def raw_proxy_side(recorder, handler):
 
 async def test_a_failure_keeps_code_text_and_trailing_metadata(recorder):
     async def fail(path, requests, context):
+        # A client of grpc.aio that is answered while it still sends may hear of another error.
+        async for _ in requests:
+            pass
         await context.abort(grpc.StatusCode.DATA_LOSS, "lost", (("why", "because"),))
 
     async with raw_proxy_side(recorder, fail) as channel:
