@@ -335,7 +335,7 @@ class DotStore:
     def retire(self, departed: Departed, *, fold: bool) -> bool:
         """Drop their dots and leaves as if they had never been; return whether there were any.
 
-        What stands in for them stays, and is an ordinary leaf then.
+        What stands in for them stays; it is an ordinary leaf when it stands in for nobody else.
 
         Args:
             departed: Who.
@@ -347,7 +347,7 @@ class DotStore:
         self.context.forget(seen)
         heirs = list(self.succession.of(departed))
         for heir in heirs:
-            self.succession.drop(heir)
+            self.succession.retire(heir, departed)
             part = self.part_of(heir)
             if part is not None:
                 # Whom a part is written by: see `ORMap`.

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from cloudstate_crdt.causal import Dot
-from cloudstate_crdt.departed import Departed
+from cloudstate_crdt.departed import RETIRED, Departed
 
 __all__ = ["NOTHING", "NO_SUCCESSION", "Succession"]
 
 #: What an ordinary leaf stands in for.
 NOTHING: frozenset[Dot] = frozenset()
+
+#: Stands for whatever a leaf stood in for that is forgotten; nobody has ever seen it.
+_FORGOTTEN = Dot(RETIRED, 1)
 
 
 class Succession:
@@ -67,6 +70,17 @@ class Succession:
         self.unsettled.add(heir)
         for dot in dots:
             self._heirs.setdefault(dot, set()).add(heir)
+
+    def retire(self, heir: Dot, departed: Departed) -> None:
+        """Let a leaf stand in for nothing of writers that are forgotten.
+
+        If it still stands in for something else, it stays all the same when that is removed: what
+        is forgotten may have been there.
+        """
+        left = frozenset(dot for dot in self._stands_for[heir] if dot.replica not in departed)
+        self.drop(heir)
+        if left - {_FORGOTTEN}:
+            self.add(heir, left | {_FORGOTTEN})
 
     def drop(self, heir: Dot) -> None:
         """Let a leaf stand in for nothing."""

@@ -25,6 +25,7 @@ from cloudstate_crdt import (
 from cloudstate_crdt.departed import RETIRED, Departed
 from cloudstate_crdt.dot_store import DotStore
 from cloudstate_crdt.lattices_pb2 import Count, GCounterState
+from cloudstate_crdt.succession import Succession
 from cloudstate_crdt.testing.departures import DepartureLaws
 from cloudstate_crdt.types import lwwregister
 from cloudstate_crdt.types import orset as orset_module
@@ -241,6 +242,10 @@ def _keeps_leaves_of_the_departed(_):
     return retire
 
 
+def _stands_in_no_more(_):
+    return lambda self, heir, departed: self.drop(heir)
+
+
 def _takes_over_the_first(right):
     return lambda self, dots: right(self, list(dots)[:1])
 
@@ -406,6 +411,13 @@ BUGS = (
     Bug(
         "what is taken over of several in one place is that of one",
         replaced(DotStore, "_joined_parts", _takes_over_the_first),
+        ORMap,
+        lambda: kinds.ormap({GCounter: kinds.gcounter()}),
+        laws=DEPARTURES,
+    ),
+    Bug(
+        "what stands in for two is done with when one is forgotten",
+        replaced(Succession, "retire", _stands_in_no_more),
         ORMap,
         lambda: kinds.ormap({GCounter: kinds.gcounter()}),
         laws=DEPARTURES,

@@ -101,6 +101,19 @@ class DepartureLaws(ABC, Generic[LatticeT]):
 
         self._examine(law)
 
+    def test_to_forget_one_after_the_other_or_at_once_comes_to_the_same(self) -> None:
+        def law(history: History[LatticeT], chance: Random) -> None:
+            first, second = Departed({NODES[0]: 99}), Departed({NODES[1]: 99})
+            both = first.joined(second)
+            for each in history.everything():
+                state = joined(each, each.copy().adopt(_HEIR, both))
+                at_once, dropped = _folded(state, both), _dropped(state, both)
+                assert _folded(_folded(state, first), second) == at_once
+                assert _folded(_folded(state, second), first) == at_once
+                assert _dropped(_dropped(state, first), second) == dropped
+
+        self._examine(law)
+
     # --- Several ---------------------------------------------------------------------
 
     def test_to_drop_and_to_join_can_change_places(self) -> None:
