@@ -70,8 +70,12 @@ class Ledger:
         self._may_count(node, Departed({**others, **own.epochs}))
         if own:
             self._must_count(node, own, retired.generation)
+        # Somebody who has joined since it was agreed may have brought more to some of them.
+        present = {
+            each for each in node.known if Replica(each.name, each.epoch) not in retired.departed
+        }
         members = {NodeIdentity(*each) for each in node.members.epochs.items()}
-        if all(each == members for each in agreed.values()):
+        if all(each == members == present for each in agreed.values()):
             self._expect_what_others_have(node, own, (retired.generation, own, frozenset(members)))
 
     def _may_count(self, node: Node, departed: Departed) -> None:

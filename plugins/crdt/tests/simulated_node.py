@@ -73,6 +73,8 @@ class Node:
         self.machine: ReplicationMachine | None = None
         self.process = 0
         self.members = cluster.members
+        #: Everybody who was ever a member, as far as it knows.
+        self.known: set[NodeIdentity] = set()
         self._loads = 0
         self._flush_is_due = False
         self._waiting: dict[int, Operation] = {}
@@ -138,6 +140,7 @@ class Node:
     def learn_members(self) -> None:
         if self.is_up:
             self.members = self.cluster.members
+            self.known |= {NodeIdentity(*each) for each in self.members.epochs.items()}
             self.give(MembersChanged(self.members))
 
     def change(self, entity_id: str, consistency: str, *, delete: bool = False) -> None:
