@@ -96,14 +96,19 @@ class Ledger:
         traces = self._traces.setdefault(agreed, {})
         for entity_id in self._cluster.entity_ids:
             copy = node.read(entity_id)
-            if isinstance(copy, Deleted | Vote):
-                # What a departed writer has voted is gone, too, when its next life votes.
+            if isinstance(copy, Vote) or self._is_deleted(entity_id):
+                # What a departed writer has voted is gone, too, when its next life votes. And who
+                # has deleted an entity has nothing of it any more, as before it had heard of it.
                 continue
             if copy is not None and copy.must_adopt(news):
                 raise Broken(f"{node.name} forgets something of {entity_id} that is alive")
             for what, found in written_by(news, copy, self._cluster.type_of(entity_id)):
                 if traces.setdefault((entity_id, what), found) != found:
                     raise Broken(f"{node.name} has another {entity_id} of those whom it forgets")
+
+    def _is_deleted(self, entity_id: str) -> bool:
+        copies = (node.copies.get(entity_id) for node in self._cluster.nodes.values())
+        return any(isinstance(copy, Deleted) for copy in copies)
 
     # --- In the end ------------------------------------------------------------------
 
