@@ -38,9 +38,9 @@ class Noting(Protocol):
 class Viewer:
     """Shows a copy as a user function can know it; the whole of it at first.
 
-    A set or a map takes note of what is changed in it. It does so for one who looks:
-    whoever finds that it did not do so for him, since it was read from the store again or shown to
-    somebody else, looks at the whole.
+    A set or a map takes note of what is changed in it. It does so for one who looks: whoever finds
+    that it did not do so for him, since it was read from the store again or shown to somebody else,
+    looks at the whole.
     """
 
     def __init__(self, node: str) -> None:

@@ -374,6 +374,8 @@ class MembershipMachine:
         return done
 
     def _look_at_itself(self) -> list[Instruction]:
+        if self.is_left_out:
+            return []
         known = self.records.of(self._name)
         if known.expelled_epoch >= self._epoch:
             return self._is_over("it was expelled from the cluster")
