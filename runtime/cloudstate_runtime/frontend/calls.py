@@ -16,7 +16,7 @@ from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.status import Status
 from cloudstate_runtime.allowance import Allowance
 
-__all__ = ["NO_REPLY", "Calls", "Refusal", "random_error_id"]
+__all__ = ["NO_REPLY", "STOPPING", "Calls", "Refusal", "random_error_id"]
 
 log = structlog.get_logger()
 
@@ -44,6 +44,9 @@ class Refusal:
     message: str
     retry_after_s: float | None = None
     http_status: int | None = None
+
+
+STOPPING = Refusal(Status.UNAVAILABLE, "this server is stopping; try another, or later")
 
 
 def random_error_id() -> str:

@@ -17,7 +17,7 @@ from h2.settings import SettingCodes
 from cloudstate_core.errors import MalformedRequest
 from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
-from cloudstate_runtime.frontend.calls import Refusal
+from cloudstate_runtime.frontend.calls import STOPPING, Refusal
 from cloudstate_runtime.frontend.grpc.call import (
     WITHIN_A_MESSAGE,
     Call,
@@ -37,12 +37,15 @@ from cloudstate_runtime.frontend.grpc.http2 import (
 from cloudstate_runtime.frontend.grpc.outgoing import Outgoing
 from cloudstate_runtime.frontend.grpc.packing import announce_packing, packed_frame
 from cloudstate_runtime.frontend.grpc.status import (
+    DEADLINE,
     OK_TRAILERS,
     RESPONSE_HEADERS,
+    STREAM_DEADLINE,
     Aborted,
     trailers,
 )
 from cloudstate_runtime.frontend.grpc.wire import MessageReader, message_frame, timeout_s
+from cloudstate_runtime.frontend.parting import Parting
 
 __all__ = ["GrpcConnection", "Server"]
 
@@ -62,12 +65,6 @@ _FORGIVEN_FRAMES = 10
 #: long it may take to give one. A stream has no deadline, so nothing else tells of a dead client.
 _SILENCE_S = 60.0
 _SIGN_OF_LIFE_S = 30.0
-
-DEADLINE = Refusal(Status.DEADLINE_EXCEEDED, "the deadline passed before there was an answer")
-STREAM_DEADLINE = Refusal(
-    Status.DEADLINE_EXCEEDED, "the deadline passed before the end of the stream"
-)
-STOPPING = Refusal(Status.UNAVAILABLE, "this server is stopping; try another, or later")
 
 
 class Server(Protocol):
@@ -120,11 +117,13 @@ class GrpcConnection(asyncio.Protocol):
         opened_s: When the connection was opened, on the monotonic clock.
         last_call_s: When a call was last begun or ended.
         is_draining: Whether new calls are refused.
+        parting: Set once all is said, and the client has yet to close its side.
     """
 
     def __init__(self, server: Server) -> None:
         self.calls: dict[int, Call] = {}
         self.is_draining = self.is_greeted = False
+        self.parting: Parting | None = None
         self.opened_s = self.last_call_s = server.now_s()
         self._server = server
         self._limits = server.limits
@@ -161,6 +160,9 @@ class GrpcConnection(asyncio.Protocol):
         self._out.flush()
 
     def data_received(self, data: bytes) -> None:
+        if self.parting is not None:
+            self.parting.drop(data)  # the GOAWAY has told the client that nobody begins this
+            return
         self._has_heard = True
         if self._gate is not None:
             data, refusals = self._gate.let_in(data)
@@ -236,7 +238,9 @@ class GrpcConnection(asyncio.Protocol):
 
     def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Close at once, after what is already in the transport's hands."""
-        if not self._transport.is_closing():
+        if self.parting is not None:
+            self.cut_off()
+        elif not self._transport.is_closing():
             self._h2.close_connection(code)
             self._end_all()
 
@@ -491,6 +495,6 @@ class GrpcConnection(asyncio.Protocol):
             self._h2.acknowledge_received_data(size_bytes, stream_id)
 
     def _close_if_drained(self) -> None:
-        if self.is_draining and not self.calls and not self._transport.is_closing():
-            self._out.flush()
-            self._transport.close()
+        if self.is_draining and not self.calls and self.parting is None:
+            self._out.end()
+            self.parting = Parting(self._transport)

@@ -112,6 +112,11 @@ class Outgoing:
             self._is_flush_due = True
             self._loop.call_soon(self.flush)
 
+    def end(self) -> None:
+        """Hand everything to the transport, and nothing any more."""
+        self.flush()
+        self._transport = None
+
     def flush(self) -> None:
         """Hand everything to the transport."""
         self._is_flush_due = False

@@ -15,7 +15,16 @@ from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.calls import Refusal
 from cloudstate_runtime.frontend.grpc.wire import encoded_text
 
-__all__ = ["ETAG", "OK_TRAILERS", "RESPONSE_HEADERS", "Aborted", "failure_refusal", "trailers"]
+__all__ = [
+    "DEADLINE",
+    "ETAG",
+    "OK_TRAILERS",
+    "RESPONSE_HEADERS",
+    "STREAM_DEADLINE",
+    "Aborted",
+    "failure_refusal",
+    "trailers",
+]
 
 Header = tuple[bytes, bytes]
 
@@ -28,6 +37,11 @@ RESPONSE_HEADERS: list[Header] = [
 ETAG = b"etag"
 
 OK_TRAILERS: list[Header] = [(b"grpc-status", b"0")]
+
+DEADLINE = Refusal(Status.DEADLINE_EXCEEDED, "the deadline passed before there was an answer")
+STREAM_DEADLINE = Refusal(
+    Status.DEADLINE_EXCEEDED, "the deadline passed before the end of the stream"
+)
 
 #: Clients refuse a block of headers above 8 KiB, and a byte of text may take three there.
 _MAX_MESSAGE_BYTES = 2048

@@ -17,6 +17,8 @@ from cloudstate_core.frontend import Limits
 from cloudstate_core.status import Status
 from cloudstate_runtime.frontend.http.errors import error_response
 from cloudstate_runtime.frontend.http.gate import Gate, response_bytes
+from cloudstate_runtime.frontend.http.transport import ClosedByUs
+from cloudstate_runtime.frontend.parting import Parting
 
 __all__ = ["JSON_REPLY", "STREAMED", "BoundedHttpProtocol", "StreamControl"]
 
@@ -107,6 +109,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_kept_out = False
         self._refusal: tuple[int, Status, str] | None = None
         self._is_broken = False
+        self._parting: Parting | None = None
         self._in_head = self._in_message = self._is_fresh = False
         self._head_bytes = self._body_bytes = self._wire_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
@@ -114,7 +117,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_patient = self._has_heard = False
         self._extensions: Any = {JSON_REPLY: self._send_json, STREAMED: self}
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._connection = transport
+        seen = ClosedByUs(transport, self._close)
+        super().connection_made(cast("asyncio.Transport", seen))
+
     def data_received(self, data: bytes) -> None:
+        if self._parting is not None:
+            self._parting.drop(data)
         if self._is_broken:
             return
         self._unset_keepalive_if_required()
@@ -136,7 +146,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # A client that has said all it wants to say may still want to hear the answer.
         # One that follows a stream would have to be waited for, perhaps for ever.
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is None or cycle.response_complete or self._in_message or self._gone:
+        if self._is_broken or cycle is None or cycle.response_complete:
+            return False
+        if self._in_message or self._gone:
             return False
         cycle.keep_alive = False
         return True
@@ -147,12 +159,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._gone is not None:
             self._gone()
+        cast("ClosedByUs", self.transport).has_ended()
         self._closed()
 
     # What a streamed response calls: a `StreamControl`.
 
     def has_left(self) -> bool:
-        return self.transport.is_closing()
+        return self._is_broken or self.transport.is_closing()
 
     def when_left(self, listener: Callable[[], object] | None) -> None:
         self._gone = listener
@@ -212,7 +225,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._body_bytes > self._limits.max_request_bytes and self.cycle.response_complete:
             # Nobody reads it, and the answer is out.
-            self.transport.close()
+            self._part()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -272,6 +285,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _wait_for_more(self, received_bytes: int) -> None:
         """Bound the size and the time of a message of which more is to come."""
+        if self._is_broken:
+            return
         # The parser keeps a header until it is complete, so bytes are counted here as well. Those
         # of the read in which the message began may belong to the one before.
         self._wire_bytes += 0 if self._is_fresh else received_bytes
@@ -316,8 +331,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _break_off(self) -> None:
         """Close, after telling the client why if no other answer has to come first."""
-        self._is_broken = True
-        self._stop_waiting()
+        if self._is_broken:
+            return
         status, code, message = self._refusal or (
             HTTPStatus.BAD_REQUEST,
             Status.INVALID_ARGUMENT,
@@ -325,7 +340,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
         if self._may_answer():
             self._write_error(status, code, message)
-        self.transport.close()
+        self._part()
+
+    def _close(self) -> None:
+        if self._in_message and self._parting is None:
+            self._part()
+        else:
+            self._connection.close()
+
+    def _part(self) -> None:
+        """Let the client read what was sent, and hear neither it nor the application any more."""
+        if self._parting is not None:
+            return
+        self._is_broken = True
+        self._stop_waiting()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self._gone is not None:
+            self._gone()
+        self.flow.resume_reading()
+        self._parting = Parting(self._connection)
+        cast("ClosedByUs", self.transport).has_ended()
 
     def _may_answer(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)

@@ -16,7 +16,7 @@ from cloudstate_core.frontend import FrontEndHost
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.one_message import OneMessage
 from cloudstate_core.status import Status
-from cloudstate_runtime.frontend.calls import Calls, Refusal
+from cloudstate_runtime.frontend.calls import STOPPING, Calls, Refusal
 from cloudstate_runtime.frontend.conditions import conditions_of
 from cloudstate_runtime.frontend.http.asgi import (
     Message,
@@ -49,7 +49,6 @@ _HEARTBEAT_S = 15.0
 _TURN_BYTES = 16 * 1024
 _TURN_ELEMENTS = 64
 
-_STOPPING = Refusal(Status.UNAVAILABLE, "this server is stopping; try another, or later")
 _OF_ANYTHING = "application/octet-stream"
 
 #: Proxies are asked to pass every event on when it comes.
@@ -136,7 +135,7 @@ class _Stream:
             if not self._is_stopping or self._task is None:
                 raise
             self._task.uncancel()
-            await self._end_with(_STOPPING)
+            await self._end_with(STOPPING)
         except Exception as error:
             endpoint = self._endpoint
             await self._end_with(self._calls.refusal(error, endpoint.service, endpoint.command))
