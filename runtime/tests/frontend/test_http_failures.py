@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from runtime_doubles.unread_socket import unread_socket
 from structlog.testing import capture_logs
 
 from cloudstate.entity_pb2 import ClientAction
@@ -225,6 +226,29 @@ async def test_draining_lets_requests_finish_and_closes_idle_connections(
         answered = await busy.read()
         assert answered.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"connection: close\r\n" in answered
+        await draining
+
+
+async def test_draining_waits_for_clients_that_read_their_answer_slowly(
+    open_door: Any, things: Any, model: Any
+) -> None:
+    text = b"x" * (16 * 1024 * 1024)  # more than the sockets hold
+    answered = asyncio.Event()
+
+    async def answer(request: Request) -> Outcome:
+        answered.set()
+        outcome: Outcome = model.replied(b"\x12\x80\x80\x80\x08" + text)
+        return outcome
+
+    async with open_door(things) as door, unread_socket(door.port.address) as client:
+        door.handler.answers["Get"] = answer
+        await client.send(b"GET /things/7 HTTP/1.1\r\n\r\n")
+        await answered.wait()
+        draining = asyncio.create_task(door.port.drain(30))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not draining.done()
+        assert text in await client.everything()
         await draining
 
 

@@ -87,6 +87,7 @@ class _HttpAcceptor:
         self._application = application
         self._state = ServerState()
         self._calls = calls
+        self._clock = host.clock
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         self._protocol = partial(
@@ -109,12 +110,22 @@ class _HttpAcceptor:
         for protocol in self._connections():
             protocol.shutdown()  # closes it if it idles, else after its response
         farewell_s = min(_FAREWELL_S, grace_s / 2)
-        if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=grace_s - farewell_s)
-        if self._state.tasks:
+        if not await self._have_all_ended(grace_s - farewell_s):
             self._application.streams.stop()
-            await asyncio.wait(self._state.tasks, timeout=farewell_s)
+            await self._have_all_ended(farewell_s)
         await self._calls.drain(0 if self._state.tasks else grace_s)
+
+    async def _have_all_ended(self, within_s: float) -> bool:
+        """Return whether every response has left within some time."""
+        try:
+            async with self._clock.timeout(within_s):
+                while self._state.tasks:
+                    await asyncio.wait(self._state.tasks)
+                if self._state.connections:  # those whose clients have not taken everything yet
+                    await self._all_closed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Stop at once."""
