@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from desk import Desk, Notes
@@ -374,23 +374,35 @@ def test_a_kind_that_shows_no_state_has_that_of_the_store_or_says_so(
         assert kit.state("a") == [Text(text="v"), None][revision]
 
 
-#: A test with a kit may take so long, in seconds of processor time.
-BUDGET_S = 0.005
+#: A test with a kit may take as much processor time as so many additions, some 5 ms. Machines
+#: differ, and are busy with other things; both are felt by the additions as well.
+BUDGET_ADDITIONS = 200_000
 
 
 def test_a_test_with_a_kit_is_short() -> None:
-    def one() -> float:
-        began = time.process_time()
+    def with_a_kit() -> None:
         kit = EntityKit(shopping_cart)
         added = AddLineItem(user_id="joe", product_id="socks", name="Socks", quantity=2)
         assert kit.handle("AddItem", added).reply == Empty()
         kit.crash()
         assert len(kit.handle("GetCart", GetShoppingCart(user_id="joe")).reply.items) == 1
         kit.close()
-        return time.process_time() - began
 
-    one()  # imports
+    def additions() -> None:
+        total = 0
+        for number in range(BUDGET_ADDITIONS):
+            total += number
 
-    took = sorted(one() for _ in range(20))
+    with_a_kit()  # imports
 
-    assert took[len(took) // 2] <= BUDGET_S, took
+    # In turn, so that whatever else runs on the machine slows down both.
+    took = [(processor_time_s(with_a_kit), processor_time_s(additions)) for _ in range(20)]
+
+    spent, budget = (sorted(each)[10] for each in zip(*took, strict=True))
+    assert spent <= budget, took
+
+
+def processor_time_s(work: Callable[[], None]) -> float:
+    began_s = time.process_time()
+    work()
+    return time.process_time() - began_s
