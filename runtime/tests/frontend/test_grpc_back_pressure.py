@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, PingReceived, StreamReset
+from h2.events import DataReceived, PingAckReceived, PingReceived, StreamReset
 from runtime_doubles.http2_client import Client, client_of, connections, with_headers
 
 from cloudstate_core.errors import MalformedRequest
@@ -131,6 +131,16 @@ async def test_a_stream_that_never_waits_lets_others_have_their_turn(
             await reading
 
 
+async def window_opens(client: Client, stream_id: int, size_bytes: int) -> bool:
+    """Return whether the server has allowed so much by the time it answers a ping."""
+    client.h2.ping(bytes(8))
+    client.flush()
+    seen = len(client.events)
+    while not any(isinstance(each, PingAckReceived) for each in client.events[seen:]):
+        assert await client.receive()
+    return bool(client.h2.local_flow_control_window(stream_id) >= size_bytes)
+
+
 async def sent_until_full(client: Client, stream_id: int, frame: bytes, most: int) -> int:
     """Send a frame again and again while the server allows it, up to so many bytes.
 
@@ -141,10 +151,7 @@ async def sent_until_full(client: Client, stream_id: int, frame: bytes, most: in
     while sent < most:
         size = min(16_000, client.h2.local_flow_control_window(stream_id))
         if size < len(frame):
-            try:
-                async with asyncio.timeout(0.05):
-                    assert await client.receive()
-            except TimeoutError:
+            if not await window_opens(client, stream_id, len(frame)):
                 break
             continue
         whole = frame * (size // len(frame))
