@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from cloudstate_core.addressing import Addressing
 from cloudstate_core.clock import Clock
 from cloudstate_core.durable.preconditions import Recall, check_version
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.entity_key import entity_id_reader
-from cloudstate_core.errors import CallCycle, RevisionConflict, SequenceConflict, UnknownService
+from cloudstate_core.errors import RevisionConflict, SequenceConflict
 from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.kind import Engine
 from cloudstate_core.links import Conversation
-from cloudstate_core.waiting import entity_name
 
 __all__ = ["KitRegion"]
 
@@ -70,11 +69,7 @@ class KitRegion:
         self._recall = recall
         self._opened = opened
         self._timeout_s = entity.passivation_timeout_s or passivation_timeout_s
-        self._read_id = {
-            name: entity_id_reader(method)
-            for name, method in entity.methods.items()
-            if method.key_fields
-        }
+        self._addressing = Addressing(entity, passes_metadata=True)
         self._live: dict[str, _Live] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -96,23 +91,11 @@ class KitRegion:
             UnknownService: There is no such method.
             MalformedRequest: It does not say.
         """
-        read = self._read_id.get(request.command)
-        if read is None:
-            raise UnknownService(
-                f"service {request.service} has no method {request.command!r} with an entity key"
-            )
-        return read(request.payload.value)
+        return self._addressing.read(request)[0]
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out one command, after those of the same entity that came before it."""
-        entity_id = self.entity_id_of(request)
-        name = entity_name(request.service, entity_id)
-        if name in request.waiting:
-            raise CallCycle(
-                f"{request.service}.{request.command} was asked by the entity that waits for the "
-                "answer",
-                detail=" asks ".join((*request.waiting, name)),
-            )
+        entity_id, request = self._addressing.read(request)
         async with self._turns[entity_id]:
             try:
                 return await self._attempt(entity_id, request)

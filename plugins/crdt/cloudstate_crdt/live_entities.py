@@ -10,17 +10,15 @@ from typing import TypeVar
 
 import structlog
 
+from cloudstate_core.addressing import Addressing
+from cloudstate_core.due_order import DueOrder
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.entity_key import EntityIdReader, entity_id_reader
-from cloudstate_core.errors import CallCycle, LimitExceeded, Stopping, UnknownService
+from cloudstate_core.errors import LimitExceeded, Stopping
 from cloudstate_core.handler import Outcome, Request
 from cloudstate_core.kind import RuntimeHost
-from cloudstate_core.metadata import EMPTY_METADATA
 from cloudstate_core.store import EntityKey
-from cloudstate_core.waiting import entity_name, with_waiting
 from cloudstate_crdt.calls import Call, StreamedCall, UnaryCall
 from cloudstate_crdt.copies import Copies
-from cloudstate_crdt.due_order import DueOrder
 from cloudstate_crdt.engine import CrdtEngine, conditions_without_names
 from cloudstate_crdt.entity_errors import EntityTerminating
 from cloudstate_crdt.replicas import Dissemination
@@ -106,12 +104,7 @@ class LiveEntities:
         }
         self._members = frozenset(dissemination.members)
         self._limits = host.limits(entity)
-        # How to read the id, by command and whether it is answered with a stream.
-        self._read_id: dict[tuple[str, bool], EntityIdReader] = {
-            (name, method.server_streaming): entity_id_reader(method)
-            for name, method in entity.methods.items()
-            if method.key_fields
-        }
+        self._addressing = Addressing(entity, passes_metadata=self._limits.passes_metadata)
         self._live: dict[str, _Live] = {}
         self._idle: DueOrder[CrdtEngine] = DueOrder(self._limits.passivation_timeout_s)
         self._asked: DueOrder[tuple[CrdtEngine, int]] = DueOrder(host.relay_timeout_s)
@@ -124,7 +117,7 @@ class LiveEntities:
 
     async def handle(self, request: Request) -> Outcome:
         """Carry out a command with one answer."""
-        entity_id, request = self._received(request, streamed=False)
+        entity_id, request = self._addressing.read(request)
         if request.conditions is not None and request.conditions.command_key:
             return await self._once(entity_id, request, request.conditions.command_key)
         call = UnaryCall(request)
@@ -136,7 +129,7 @@ class LiveEntities:
 
     async def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
         """Carry out a command with a stream of answers."""
-        entity_id, request = self._received(request, streamed=True)
+        entity_id, request = self._addressing.read(request, streamed=True)
         if self._is_stopping:
             raise Stopping("the runtime is stopping")
         # An answer is remembered, and a stream is none.
@@ -161,28 +154,6 @@ class LiveEntities:
         finally:
             live.streams -= 1
             live.engine.leave(call)
-
-    def _received(self, request: Request, *, streamed: bool) -> tuple[str, Request]:
-        """Return the entity that a request is for, and the request as the entity gets it."""
-        read_id = self._read_id.get((request.command, streamed))
-        if read_id is None:
-            how = "streamed method" if streamed else "method"
-            raise UnknownService(
-                f"service {request.service} has no {how} {request.command!r} with an entity key"
-            )
-        entity_id = read_id(request.payload.value)
-        if request.waiting:
-            name = entity_name(request.service, entity_id)
-            if name in request.waiting:
-                # Its user function does one thing at a time, and is in the middle of one.
-                raise CallCycle(
-                    f"{request.service}.{request.command} was asked by the entity that waits for "
-                    "the answer",
-                    detail=" asks ".join((*request.waiting, name)),
-                )
-        if request.metadata and not self._limits.passes_metadata:
-            return entity_id, _without_headers_of_clients(request)
-        return entity_id, request
 
     async def _once(self, entity_id: str, request: Request, command_key: str) -> Outcome:
         """Carry out a command to which its caller gave a name, unless that was done before.
@@ -389,13 +360,6 @@ class LiveEntities:
             self.ended(live.engine)
         if self._closing:
             await asyncio.wait(self._closing)
-
-
-def _without_headers_of_clients(request: Request) -> Request:
-    """Return the request without headers, but for those that say who waits."""
-    if request.waiting:
-        return replace(request, metadata=with_waiting(EMPTY_METADATA, request.waiting))
-    return request.without_metadata()
 
 
 def _passes_on(outcome: Outcome) -> bool:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import structlog
 
+from cloudstate_core.addressing import Addressing
 from cloudstate_core.bounded import bounded
 from cloudstate_core.clock import Clock
+from cloudstate_core.due_order import DueOrder
 from cloudstate_core.durable.preconditions import Recall
 from cloudstate_core.entity import DeployedEntity
-from cloudstate_core.entity_key import entity_id_reader
-from cloudstate_core.errors import CallCycle, LimitExceeded, Stopping, UnknownService
+from cloudstate_core.errors import LimitExceeded, Stopping
 from cloudstate_core.handler import Outcome, Request, unstreamed
 from cloudstate_core.instrument import Instrument
 from cloudstate_core.kind import Engine
-from cloudstate_core.metadata import EMPTY_METADATA
 from cloudstate_core.store import StateStore
-from cloudstate_core.waiting import entity_name, with_waiting
 from cloudstate_runtime.activation.activation import Activation
 from cloudstate_runtime.activation.grace import Grace
-from cloudstate_runtime.activation.passivation import IdleEntities
 
 __all__ = ["Region", "open_region"]
 
@@ -79,15 +76,10 @@ class Region:
         self.start = start
         self.report = report
         self.recall = Recall(store, entity.persistence_id)
-        self._passes_metadata = passes_metadata
         self._max_active_entities = max_active_entities
-        self._read_id = {
-            name: entity_id_reader(method)
-            for name, method in entity.methods.items()
-            if method.key_fields
-        }
+        self._addressing = Addressing(entity, passes_metadata=passes_metadata)
         self._live: dict[str, Activation] = {}
-        self._idle = IdleEntities(entity.passivation_timeout_s or passivation_timeout_s)
+        self._idle = DueOrder[str](entity.passivation_timeout_s or passivation_timeout_s)
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -95,16 +87,7 @@ class Region:
         """Carry out one command at the entity it is for."""
         if self._stopping:
             raise Stopping("the runtime is stopping")
-        read_id = self._read_id.get(request.command)
-        if read_id is None:
-            raise UnknownService(
-                f"service {request.service} has no method {request.command!r} with an entity key"
-            )
-        if request.metadata and not self._passes_metadata:
-            request = _without_headers_of_clients(request)
-        entity_id = read_id(request.payload.value)
-        if request.waiting:
-            self._check_nobody_waits_for_himself(request, entity_id)
+        entity_id, request = self._addressing.read(request)
         activation = self._live.get(entity_id)
         if activation is None:
             activation = self._activate(entity_id)
@@ -114,16 +97,6 @@ class Region:
     def stream(self, request: Request) -> AsyncGenerator[Outcome, None]:
         """Refuse: an entity that takes one command at a time has no streams."""
         return unstreamed(request)
-
-    def _check_nobody_waits_for_himself(self, request: Request, entity_id: str) -> None:
-        name = entity_name(request.service, entity_id)
-        if name in request.waiting:
-            # It would wait for its turn until the one who has the turn gives up.
-            raise CallCycle(
-                f"{request.service}.{request.command} was asked by the entity that waits for the "
-                "answer",
-                detail=" asks ".join((*request.waiting, name)),
-            )
 
     def became_idle(self, entity_id: str) -> None:
         """Note that an entity has nothing to do."""
@@ -139,7 +112,7 @@ class Region:
     async def passivate_idle(self) -> None:
         """Let entities leave memory when they are due; runs until cancelled."""
         while True:
-            wait_s = self._idle.next_due_in_s(self.clock.monotonic_s())
+            wait_s = self._idle.next_in_s(self.clock.monotonic_s())
             await self.clock.sleep(min(max(wait_s, _MIN_SWEEP_S), _MAX_SWEEP_S))
             while due := self._idle.take_due(self.clock.monotonic_s(), at_most=_SWEPT_AT_ONCE):
                 for entity_id in due:
@@ -178,7 +151,7 @@ class Region:
 
     def _activate(self, entity_id: str) -> Activation:
         while len(self._live) >= self._max_active_entities:
-            longest_idle = self._idle.take_longest_idle()
+            longest_idle = self._idle.take_first()
             if longest_idle is None:
                 raise LimitExceeded(
                     f"too many entities are busy: at most {self._max_active_entities} of one "
@@ -195,13 +168,6 @@ class Region:
             self.instrument.entity_passivated(self.entity, entity_id)
         except Exception:  # which is no reason to keep the others in memory
             log.exception("instrument_raised")
-
-
-def _without_headers_of_clients(request: Request) -> Request:
-    """Return the request without headers, but for those that say who waits."""
-    if request.waiting:
-        return replace(request, metadata=with_waiting(EMPTY_METADATA, request.waiting))
-    return request.without_metadata()
 
 
 @asynccontextmanager

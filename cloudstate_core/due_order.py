@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from itertools import islice, takewhile
 from typing import Generic, TypeVar
 
 __all__ = ["DueOrder"]
@@ -12,7 +13,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 class DueOrder(Generic[K]):
-    """Things that are due some time after they were added, in the order of adding."""
+    """Things that are due some time after they were added, in the order of adding.
+
+    Idle entities, for one: all have the same timeout, so they are due in the order in which they
+    became idle.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         """Start empty.
@@ -35,13 +40,15 @@ class DueOrder(Generic[K]):
         """Count for it no more."""
         self._since_s.pop(key, None)
 
-    def take_due(self, now_s: float) -> list[K]:
-        """Remove and return what is due."""
-        due: list[K] = []
-        for key, since_s in self._since_s.items():
-            if since_s + self._timeout_s > now_s:
-                break
-            due.append(key)
+    def take_due(self, now_s: float, *, at_most: int | None = None) -> list[K]:
+        """Remove and return what is due, what was added first first.
+
+        Args:
+            now_s: The time, on the clock of `add`.
+            at_most: How many; None for all.
+        """
+        is_due = takewhile(lambda entry: entry[1] + self._timeout_s <= now_s, self._since_s.items())
+        due = [key for key, _ in islice(is_due, at_most)]
         for key in due:
             del self._since_s[key]
         return due
