@@ -4,6 +4,8 @@
 PYTHON ?= python3
 PORT ?= 9000
 EXAMPLE ?= shopping_cart
+MINUTES ?= 10
+SEED ?= 1
 
 VENV := .venv/bin
 UV := .tools/uv/bin/uv
@@ -13,7 +15,7 @@ UV := .tools/uv/bin/uv
 # What `make demo` serves, and what it shows to try.
 include examples/$(EXAMPLE)/demo.mk
 
-.PHONY: help bootstrap demo test promises check style types format protos protos-check lock bench clean
+.PHONY: help bootstrap demo test promises soak check style types format protos protos-check lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +35,9 @@ promises: bootstrap ## run the fault tests and show the figures of each promise
 	$(VENV)/python -m pytest -q -s tests/durability backends/sqlite/tests plugins/eventsourced/tests \
 		plugins/crdt/tests runtime/tests/activation runtime/tests/durable runtime/tests/function \
 		| grep --only-matching 'PROMISE .*'
+
+soak: bootstrap ## let things happen to a cluster under load (MINUTES=10, SEED=1)
+	$(VENV)/python tests/durability/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 check: style types test protos-check ## everything that must hold before a change is merged
 

@@ -35,12 +35,21 @@ class Node:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
         self._open = AsyncExitStack()
+        self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
 
     async def start(self) -> None:
-        process = await self._open.enter_async_context(running(self._command, HERE))
-        address = f"127.0.0.1:{process[1]}"
+        self._process, port = await self._open.enter_async_context(running(self._command, HERE))
+        address = f"127.0.0.1:{port}"
         self._channel = await self._open.enter_async_context(grpc.aio.insecure_channel(address))
+
+    async def stop(self) -> int:
+        """Ask the process to end, and return its exit code."""
+        assert self._process is not None, "it was started"
+        self._process.terminate()
+        exit_code = await self._process.wait()
+        await self.kill()
+        return exit_code
 
     async def kill(self) -> None:
         self._channel = None
@@ -113,13 +122,14 @@ class Nodes:
         for number in range(updates):
             counter, by = random.choice(COUNTERS), random.randint(1, 3)
             key = f"{who}-{number}"
-            while not await self._is_added(name, Amount(id=counter, value=by), key):
+            while not await self.is_added(name, Amount(id=counter, value=by), key):
                 self.sent_again += 1
                 await asyncio.sleep(_PAUSE_S)
             self.expected[counter] += by
             self.done += 1
 
-    async def _is_added(self, name: str, amount: Amount, key: str) -> bool:
+    async def is_added(self, name: str, amount: Amount, key: str) -> bool:
+        """Have a node add; return whether it has said that it did."""
         with suppress(grpc.aio.AioRpcError, ConnectionError, asyncio.CancelledError):
             await self.nodes[name].call("Add", amount, key)
             return True
