@@ -131,12 +131,16 @@ class Outcome:
         side_effects: What the user function asked to have called, in order.
         restart: Whether the activation must be started again from the store, although an answer
             was given: its user function says its memory no longer matches the store.
+        version: The version that the entity has now; None if its kind has none.
+        note: What the kind wants to read again where this outcome is remembered, and the same
+            command is sent once more. Nobody else looks at it; empty for nothing.
     """
 
     action: ClientAction
     side_effects: Sequence[SideEffect] = ()
     restart: bool = False
     version: int | None = None
+    note: bytes = b""
 
 
 class CommandHandler(Protocol):

@@ -1,8 +1,8 @@
 """What is kept of an answer, so that the same command gets the same answer again. No I/O.
 
-Kept is the whole outcome: the bytes of its action, the side effects that are still to be done, and
-the version. Whoever sends the command again sees the same bytes, and what the first answer may have
-left undone is done then.
+Kept is the whole outcome: the bytes of its action, the side effects that are still to be done, the
+version, and the note of its kind. Whoever sends the command again sees the same bytes, and what the
+first answer may have left undone is done then.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ __all__ = ["Memory", "digest_of", "recalled"]
 #: The first byte of what is kept: how the rest is to be read.
 _FORMAT = 1
 
-#: Format, version of the entity and length of the action; the action follows, and then each side
-#: effect after its length.
+#: The same, with a note after the action.
+_FORMAT_WITH_NOTE = 2
+
+#: Format, version of the entity and length of the action; the action follows, then the note after
+#: its length if there is one, and then each side effect after its length.
 _HEAD = Struct(">BqI")
 _LENGTH = Struct(">I")
 _NO_VERSION = -1
@@ -92,23 +95,26 @@ def recalled(kept: RememberedReply, request: Request, entity_id: str, command_ke
 def _kept(outcome: Outcome) -> bytes:
     action = outcome.action.SerializeToString()
     version = _NO_VERSION if outcome.version is None else outcome.version
-    if not outcome.side_effects:
-        return _HEAD.pack(_FORMAT, version, len(action)) + action
-    parts = [_HEAD.pack(_FORMAT, version, len(action)), action]
-    for side_effect in outcome.side_effects:
-        data = side_effect.SerializeToString()
+    notes = (outcome.note,) if outcome.note else ()
+    format_ = _FORMAT_WITH_NOTE if notes else _FORMAT
+    parts = [_HEAD.pack(format_, version, len(action)), action]
+    for data in (*notes, *(effect.SerializeToString() for effect in outcome.side_effects)):
         parts += (_LENGTH.pack(len(data)), data)
     return b"".join(parts)
 
 
 def _outcome(data: bytes) -> Outcome:
     format_, version, length = _HEAD.unpack_from(data)
-    if format_ != _FORMAT:
-        raise ValueError(f"expected format {_FORMAT}, found {format_}")
-    end = _HEAD.size + length
+    if format_ not in (_FORMAT, _FORMAT_WITH_NOTE):
+        raise ValueError(f"expected format {_FORMAT} or {_FORMAT_WITH_NOTE}, found {format_}")
     action = ClientAction.FromString(_part(data, _HEAD.size, length))
-    side_effects = tuple(SideEffect.FromString(part) for part in _parts(data, end))
-    return Outcome(action, side_effects, version=None if version == _NO_VERSION else version)
+    parts = _parts(data, _HEAD.size + length)
+    note = b"" if format_ == _FORMAT else next(parts, b"")
+    if format_ != _FORMAT and not note:
+        raise ValueError("expected a note, found none")
+    side_effects = tuple(SideEffect.FromString(part) for part in parts)
+    version = None if version == _NO_VERSION else version
+    return Outcome(action, side_effects, version=version, note=note)
 
 
 def _parts(data: bytes, start: int) -> Iterator[bytes]:

@@ -13,7 +13,6 @@ import structlog
 from google.protobuf.any_pb2 import Any
 
 from cloudstate.crdt_pb2 import CrdtDelta, CrdtStreamIn, CrdtStreamOut
-from cloudstate.crdt_pb2 import CrdtWriteConsistency as WireConsistency
 from cloudstate.entity_pb2 import SideEffect
 from cloudstate_core.entity import DeployedEntity
 from cloudstate_core.errors import (
@@ -58,7 +57,8 @@ from cloudstate_crdt.instructions import (
     TimedOut,
 )
 from cloudstate_crdt.machine import CrdtMachine
-from cloudstate_crdt.replicas import DELETED, Change, Consistency, Deleted, Dissemination
+from cloudstate_crdt.replicas import DELETED, Change, Deleted, Dissemination
+from cloudstate_crdt.spread import consistency_of, kept_as
 from cloudstate_crdt.translation.faults import TranslationFault
 from cloudstate_crdt.translation.translation import Portion, View
 from cloudstate_crdt.viewing import Viewer
@@ -71,12 +71,6 @@ log = structlog.get_logger()
 HANDLE: Rpc[CrdtStreamIn, CrdtStreamOut] = Rpc(
     "/cloudstate.crdt.Crdt/handle", CrdtStreamIn, CrdtStreamOut
 )
-
-_CONSISTENCIES = {
-    WireConsistency.LOCAL: Consistency.LOCAL,
-    WireConsistency.MAJORITY: Consistency.MAJORITY,
-    WireConsistency.ALL: Consistency.ALL,
-}
 
 
 class Home(Protocol):
@@ -355,7 +349,7 @@ class CrdtEngine:
         self._feed(Committed(commit.operation))
         try:
             if change is not None:
-                consistency = _CONSISTENCIES[commit.change.write_consistency]
+                consistency = consistency_of(commit.change.write_consistency)
                 await self._home.dissemination.changed(self.entity_id, change, consistency)
         except Exception as error:
             self._settle(commit, call, error)
@@ -369,7 +363,9 @@ class CrdtEngine:
             request = Request(self._home.entity.service_name, commit.name, Any())
             outcome = Outcome(commit.action, _asynchronous(commit.side_effects))
         else:
-            request, outcome = call.request, Outcome(commit.action, commit.side_effects)
+            note = kept_as(consistency_of(commit.change.write_consistency))
+            request = call.request
+            outcome = Outcome(commit.action, commit.side_effects, note=note)
         if what is None:
             return self._without_change(request, outcome)
         update: CrdtDelta | Deleted = commit.change.update if what == "update" else DELETED

@@ -21,7 +21,8 @@ from cloudstate_crdt.calls import Call, StreamedCall, UnaryCall
 from cloudstate_crdt.copies import Copies
 from cloudstate_crdt.engine import CrdtEngine, conditions_without_names
 from cloudstate_crdt.entity_errors import EntityTerminating
-from cloudstate_crdt.replicas import Dissemination
+from cloudstate_crdt.replicas import Consistency, Dissemination
+from cloudstate_crdt.spread import kept_consistency
 
 __all__ = ["MAX_STREAMS", "LiveEntities", "open_live_entities"]
 
@@ -175,6 +176,7 @@ class LiveEntities:
             key = EntityKey(self.entity.persistence_id, entity_id)
             before = await self.host.recalled(request, key)
             if before is not None:
+                await self._has_spread(entity_id, kept_consistency(before.note))
                 settle()
                 return before
             call.when_settled(settle)
@@ -185,6 +187,19 @@ class LiveEntities:
             settle()
             raise
         return await call.outcome()
+
+    async def _has_spread(self, entity_id: str, consistency: str) -> None:
+        """Return when as many nodes have an entity's state as it is said to need.
+
+        Raises:
+            TooFewReplicas: They did not say so in time.
+        """
+        if consistency == Consistency.LOCAL:
+            return
+        state = await self.copies.state(entity_id)
+        if state is not None:
+            # All of it, since nobody knows any more which part was the command's.
+            await self.dissemination.changed(entity_id, state, consistency)
 
     # --- Entities --------------------------------------------------------------------
 

@@ -49,7 +49,10 @@ def digest_of(copy: Change) -> bytes:
 
 
 class Consistency:
-    """How many copies must have a change, stored, before its command is answered."""
+    """How many copies must have a change, stored, before its command is answered.
+
+    The values are kept with remembered answers.
+    """
 
     LOCAL = "local"
     MAJORITY = "majority"

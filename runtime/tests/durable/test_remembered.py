@@ -72,16 +72,25 @@ def test_an_answer_of_nothing_is_kept() -> None:
     data=st.binary(max_size=100),
     effects=st.lists(st.builds(SideEffect, service_name=st.text(), synchronous=st.booleans())),
     version=st.none() | st.integers(0, 2**63 - 1),
+    note=st.binary(max_size=9),
 )
 def test_the_whole_outcome_comes_back(
-    data: bytes, effects: list[SideEffect], version: int | None
+    data: bytes, effects: list[SideEffect], version: int | None, note: bytes
 ) -> None:
-    outcome = Outcome(reply(data), tuple(effects), version=version)
+    outcome = Outcome(reply(data), tuple(effects), version=version, note=note)
 
     found = again(outcome)
 
     assert found == outcome
     assert found.action.SerializeToString() == outcome.action.SerializeToString()
+
+
+def test_what_was_kept_before_there_were_notes_can_be_read() -> None:
+    data = b"\x01" + bytes(8) + b"\x00\x00\x00\x00"
+
+    found = recalled(RememberedReply(digest_of(request()), data), request(), "joe", "k")
+
+    assert found == Outcome(ClientAction(), version=0)
 
 
 def test_a_forward_comes_back() -> None:
@@ -121,7 +130,16 @@ def test_what_does_not_belong_to_a_command_makes_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x01", b"\x02" + bytes(12), b"\x01" + bytes(11) + b"\x09", None]
+    "data",
+    [
+        b"",
+        b"\x01",
+        b"\x02" + bytes(12),
+        b"\x02" + bytes(12) + bytes(4),
+        b"\x03" + bytes(12),
+        b"\x01" + bytes(11) + b"\x09",
+        None,
+    ],
 )
 def test_what_cannot_be_read_is_said_to_be_corrupt(data: bytes | None) -> None:
     found = kept(Outcome(reply(), (SideEffect(service_name="s"),)))
