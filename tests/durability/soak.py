@@ -2,7 +2,8 @@
 
 Nodes are killed, stopped, put back to an older copy of their store, or replaced by one without a
 store after they were expelled and forgotten; the NATS server goes away and comes back. Now and then
-the load rests, and every counter must be on every node what its clients were promised.
+the load rests, and every counter must be on every node what its clients were promised. One client
+in ten asks for all nodes: what it was answered, every node must have.
 
     make soak MINUTES=10 SEED=1
 """
@@ -38,6 +39,9 @@ _AWAY_S = 4.0
 
 _PAUSE_S = 0.05
 
+#: Every so many-th client asks for all nodes; the others do not wait for any but their own.
+_ASKS_FOR_ALL = 10
+
 
 class Diverged(Exception):
     """Nodes do not have what clients were promised, or not in time."""
@@ -53,11 +57,13 @@ class Load:
         self._may_go_on.set()
         self._busy = 0
         self._is_over = False
+        self._everywhere: Counter[str] = Counter()  # what was answered by all nodes
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as clients:
             for number in range(CLIENTS):
-                clients.create_task(self._client(NAMES[number % 3], str(number)))
+                asks_for_all = number % _ASKS_FOR_ALL == 0
+                clients.create_task(self._client(NAMES[number % 3], str(number), all=asks_for_all))
 
     def end(self) -> None:
         self._is_over = True
@@ -71,19 +77,31 @@ class Load:
         yield
         self._may_go_on.set()
 
-    async def _client(self, node: str, who: str) -> None:
-        nodes, number = self._nodes, 0
+    async def _client(self, node: str, who: str, **asked: bool) -> None:
+        nodes, random, number = self._nodes, self._random, 0
         while not self._is_over:
             await self._may_go_on.wait()
             self._busy += 1
             number += 1
-            amount = Amount(id=self._random.choice(COUNTERS), value=self._random.randint(1, 3))
-            while not await nodes.is_added(node, amount, f"{who}-{number}"):
+            amount = Amount(id=random.choice(COUNTERS), value=random.randint(1, 3), **asked)
+            while await nodes.answered(node, "Add", amount, f"{who}-{number}") is None:
                 nodes.sent_again += 1
                 await asyncio.sleep(_PAUSE_S)
             nodes.expected[amount.id] += amount.value
             nodes.done += 1
+            if amount.all:
+                self._everywhere[amount.id] += amount.value
+                await self._check_one(amount.id)
             self._busy -= 1
+
+    async def _check_one(self, counter: str) -> None:
+        """Look whether any node has what all have said to have, if it runs."""
+        name, expected = self._random.choice(NAMES), self._everywhere[counter]
+        found = await self._nodes.answered(name, "Total", Amount(id=counter))
+        if found is not None and found.value < expected:
+            raise Diverged(
+                f"{counter}: {expected} was answered by all nodes, found {found.value} at {name}"
+            )
 
 
 class Soak:

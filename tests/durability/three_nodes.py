@@ -122,22 +122,23 @@ class Nodes:
         for number in range(updates):
             counter, by = random.choice(COUNTERS), random.randint(1, 3)
             key = f"{who}-{number}"
-            while not await self.is_added(name, Amount(id=counter, value=by), key):
+            while await self.answered(name, "Add", Amount(id=counter, value=by), key) is None:
                 self.sent_again += 1
                 await asyncio.sleep(_PAUSE_S)
             self.expected[counter] += by
             self.done += 1
 
-    async def is_added(self, name: str, amount: Amount, key: str) -> bool:
-        """Have a node add; return whether it has said that it did."""
+    async def answered(
+        self, name: str, method: str, amount: Amount, key: str = ""
+    ) -> Amount | None:
+        """Send a node a command; return its answer, None if there is none."""
         with suppress(grpc.aio.AioRpcError, ConnectionError, asyncio.CancelledError):
-            await self.nodes[name].call("Add", amount, key)
-            return True
+            return await self.nodes[name].call(method, amount, key)
         # A call whose channel was closed is cancelled; this task is not.
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
-        return False
+        return None
 
     async def until_done(self, updates: int) -> None:
         while self.done < updates:
