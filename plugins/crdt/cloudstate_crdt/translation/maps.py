@@ -52,8 +52,7 @@ class ORMapTranslation(KeyedTranslation[ORMap, Entries, ORMapDelta, View | None]
         self._values = values
 
     def content(self, state: ORMap, viewpoint: Viewpoint) -> Entries:
-        everything = self.places(state, map(Segment.of, state), viewpoint)
-        return {key: view for key, view in everything.items() if view is not None}
+        return {key: self._values.view(value, viewpoint) for key, value in state.entries()}
 
     def places(
         self, state: ORMap, keys: Iterable[Segment], viewpoint: Viewpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 from google.protobuf.any_pb2 import Any
@@ -55,12 +55,13 @@ class ORMap(DottedLattice):
     def get(self, key: Any) -> Lattice | None:
         """Return the value under a key, to be read; None if there is none."""
         segment = self._segment(key)
-        if segment is None:
-            return None
-        path, type_ = self._at(segment), self._store.types.named(segment.type_name)
-        if issubclass(type_, DottedLattice):
-            return type_(self._store, path)
-        return self._whole(type_, self._parts(path, type_))
+        return None if segment is None else self._value(segment, self._below()[segment])
+
+    def entries(self) -> Iterator[tuple[Segment, Lattice]]:
+        """Go through all keys, with the value that is seen under each, to be read."""
+        below = self._below()
+        for key, segment in self._seen().items():
+            yield key, self._value(segment, below[segment])
 
     def type_of(self, key: Any) -> type[Lattice] | None:
         """Return the type of the value under a key; None if there is none."""
@@ -139,8 +140,18 @@ class ORMap(DottedLattice):
 
     # --- Keys ------------------------------------------------------------------------
 
-    def _keys(self) -> set[Segment]:
-        return {segment._replace(type_name="") for segment in self._below()}
+    def _keys(self) -> Collection[Segment]:
+        return self._seen().keys()
+
+    def _seen(self) -> dict[Segment, Segment]:
+        """For each key, the same with the type of the value that is seen under it."""
+        seen: dict[Segment, Segment] = {}
+        for segment in self._below():
+            key = Segment(segment.type_url, segment.value)
+            other = seen.get(key)
+            if other is None or segment.type_name < other.type_name:
+                seen[key] = segment
+        return seen
 
     def _segments(self, key: Any) -> list[Segment]:
         """What is under a key, in the order of the types' names."""
@@ -157,6 +168,12 @@ class ORMap(DottedLattice):
 
     # --- Values ----------------------------------------------------------------------
 
+    def _value(self, segment: Segment, branch: Branch) -> Lattice:
+        type_ = self._store.types.named(segment.type_name)
+        if issubclass(type_, DottedLattice):
+            return type_(self._store, self._at(segment))
+        return self._whole(type_, _parts_of(branch, type_))
+
     def _whole(self, type_: type[LatticeT], parts: dict[Dot, LatticeT]) -> LatticeT:
         value = type_.bottom(self._store.types)
         for part in parts.values():
@@ -165,8 +182,7 @@ class ORMap(DottedLattice):
 
     def _parts(self, path: Path, type_: type[LatticeT]) -> dict[Dot, LatticeT]:
         branch = self._store.branch(path)
-        leaves = {} if branch is None else branch.leaves
-        return {dot: part for dot, part in leaves.items() if isinstance(part, type_)}
+        return {} if branch is None else _parts_of(branch, type_)
 
     def _made_present(self, replica: Replica, path: Path, *, has_left_something: bool) -> DotStore:
         """Let a dot say that the key is there, even if its value becomes empty again.
@@ -200,6 +216,10 @@ class ORMap(DottedLattice):
             return self._store.grow(dot, part)
         covered = [each for each, earlier in parts.items() if part.covers(earlier)]
         return self._store.write(replica, path, part, covered)
+
+
+def _parts_of(branch: Branch, type_: type[LatticeT]) -> dict[Dot, LatticeT]:
+    return {dot: part for dot, part in branch.leaves.items() if isinstance(part, type_)}
 
 
 def _presence(branch: Branch) -> list[Dot]:
