@@ -359,19 +359,29 @@ async def test_streams_beyond_the_last_one_of_a_draining_server_are_refused(
         while not door.port.connections or not any(c.calls for c in connections(door)):
             await client.receive()
         draining = asyncio.create_task(door.port.drain(30))
-        while not all(c.is_draining for c in connections(door)):
+        while not all(c.farewell.has_begun for c in connections(door)):
             await asyncio.sleep(0)
-        # It has not seen the farewell yet.
-        late = client.h2.get_next_available_stream_id()
-        client.h2.send_headers(late, HEADERS, end_stream=True)
+        # It had begun one when it heard of the farewell, so that is taken: a client says that it
+        # has heard before it sends what waits.
+        on_its_way, later = (client.h2.get_next_available_stream_id() + n for n in (0, 2))
+        client.h2.send_headers(on_its_way, HEADERS)
+        client.h2.send_data(on_its_way, b"\x00" * 5, end_stream=True)
+        client._writer.write(frame(6, 1, 0, b"GOAWAY ?") + client.h2.data_to_send())
+        # It begins another one all the same.
+        while not all(c.farewell.takes_no_more for c in connections(door)):
+            await asyncio.sleep(0)
+        client.h2.send_headers(later, HEADERS, end_stream=True)
         client.h2.send_data(first, b"\x00" * 4, end_stream=True)
         client._writer.write(client.h2.data_to_send())
 
         received = b""
         while data := await client._reader.read(65536):
             received += data
+        client._writer.close()
         await draining
 
-        assert frame(7, 0, 0, b"\x00\x00\x00\x01" + bytes(4)) in received
-        assert frame(3, 0, late, int(ErrorCodes.REFUSED_STREAM).to_bytes(4, "big")) in received
-        assert len(door.handler.requests) == 1
+        no_error = bytes(4)
+        assert frame(7, 0, 0, (2**31 - 1).to_bytes(4, "big") + no_error) in received
+        assert frame(7, 0, 0, on_its_way.to_bytes(4, "big") + no_error) in received
+        assert frame(3, 0, later, int(ErrorCodes.REFUSED_STREAM).to_bytes(4, "big")) in received
+        assert len(door.handler.requests) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from h2.connection import H2Connection
-from runtime_doubles.http2_client import HEADERS, connections, frame
+from runtime_doubles.http2_client import HEADERS, PREFACE, SETTINGS, connections, frame
 from runtime_doubles.unread_socket import unread_socket
 
 from cloudstate_core.frontend import Limits
@@ -177,7 +177,7 @@ async def test_draining_lets_calls_finish_and_refuses_new_ones(
             await asyncio.sleep(0.001)
 
         draining = asyncio.create_task(door.port.drain(30))
-        await asyncio.sleep(0)
+        await found(lambda door: all(c.farewell.takes_no_more for c in connections(door)), door)
         late = await refused(channel.unary_unary(GET)(b"late"))
         assert late.code() is Code.UNAVAILABLE
         assert not draining.done()
@@ -210,11 +210,15 @@ async def test_what_a_client_still_sends_does_not_cost_it_the_last_answer(
         await found(lambda door: door.handler.requests, door)
 
         draining = asyncio.create_task(door.port.drain(30))
-        await asyncio.sleep(0)
+        heard = b""
+        while b"GOAWAY ?" not in heard:
+            heard += await client.some()
+        await client.send(frame(6, 1, 0, b"GOAWAY ?"))
+        await found(lambda _: connection.farewell.takes_no_more, door)
         connection._transport.pause_reading()
         await client.send(frame(6, 0, 0, bytes(8)))  # a ping, which waits in the socket
         may_end.set()
-        while connection in connections(door) and connection.parting is None:
+        while connection in connections(door) and connection.farewell.parting is None:
             await asyncio.sleep(0)
 
         # Nothing of it is lost, and no reset instead of the end.
@@ -228,6 +232,51 @@ async def found(what: Any, door: Any) -> Any:
     while not what(door):
         await asyncio.sleep(0)
     return what(door)
+
+
+@pytest.mark.parametrize("step_s", [1.2, 0.5])
+async def test_a_client_that_does_not_say_that_it_has_heard_has_a_second(
+    open_door: Any, things: Any, step_s: float
+) -> None:
+    clock = ManualClock()
+    async with open_door(things, clock=clock) as door, unread_socket(door.port.address) as client:
+        await client.send(PREFACE + SETTINGS)
+        (connection,) = await found(connections, door)
+        await found(lambda _: connection.is_greeted, door)
+
+        connection.drain()
+        await clock.advance(step_s)
+        assert connection.farewell.takes_no_more is (step_s > 1.0)
+
+        await clock.advance(0.8)
+        assert b"GOAWAY ?" in await client.everything()
+
+
+async def test_calls_lose_nothing_while_their_connections_are_replaced(
+    open_door: Any, things: Any
+) -> None:
+    answered, replaced = 0, set[Any]()
+
+    async def calling(channel: grpc.aio.Channel) -> None:
+        nonlocal answered
+        while len(replaced) < 50:
+            await channel.unary_unary(GET)(b"")
+            answered += 1
+
+    # As channels are unless somebody says otherwise: a call that has not left the client when it
+    # hears of the end goes out on the next connection.
+    async with open_door(things) as door, grpc.aio.insecure_channel(door.address) as channel:
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(16):
+                callers.create_task(calling(channel))
+            while len(replaced) < 50:
+                for connection in connections(door) - replaced:
+                    if connection.last_call_s > connection.opened_s:
+                        connection.drain()
+                        replaced.add(connection)
+                await asyncio.sleep(0.001)
+
+        assert len(door.handler.requests) == answered > 50
 
 
 async def test_draining_ends_with_its_time(open_door: Any, things: Any, channel_to: Any) -> None:

@@ -25,17 +25,18 @@ from cloudstate_runtime.frontend.grpc.call import (
     Method,
     Unary,
 )
+from cloudstate_runtime.frontend.grpc.farewell import Farewell
 from cloudstate_runtime.frontend.grpc.gate import Gate
 from cloudstate_runtime.frontend.grpc.http2 import (
     DEFAULT_WINDOW_BYTES,
     connection_window_bytes,
-    goaway_frame,
     head_refusal,
     open_connection,
     request_line,
 )
 from cloudstate_runtime.frontend.grpc.outgoing import Outgoing
 from cloudstate_runtime.frontend.grpc.packing import announce_packing, packed_frame
+from cloudstate_runtime.frontend.grpc.presence import Advice, Presence
 from cloudstate_runtime.frontend.grpc.status import (
     DEADLINE,
     OK_TRAILERS,
@@ -45,7 +46,6 @@ from cloudstate_runtime.frontend.grpc.status import (
     trailers,
 )
 from cloudstate_runtime.frontend.grpc.wire import MessageReader, message_frame, timeout_s
-from cloudstate_runtime.frontend.parting import Parting
 
 __all__ = ["GrpcConnection", "Server"]
 
@@ -60,11 +60,6 @@ _MAX_IDLE_FRAMES = 1000
 #: How many of them are forgiven each time the server looks: a stream that lives for days sees a
 #: ping now and then.
 _FORGIVEN_FRAMES = 10
-
-#: A client with calls that was silent for so long is asked for a sign of life, in seconds, and how
-#: long it may take to give one. A stream has no deadline, so nothing else tells of a dead client.
-_SILENCE_S = 60.0
-_SIGN_OF_LIFE_S = 30.0
 
 
 class Server(Protocol):
@@ -116,23 +111,21 @@ class GrpcConnection(asyncio.Protocol):
         is_greeted: Whether the client has sent its settings, as every client of HTTP/2 does first.
         opened_s: When the connection was opened, on the monotonic clock.
         last_call_s: When a call was last begun or ended.
-        is_draining: Whether new calls are refused.
-        parting: Set once all is said, and the client has yet to close its side.
+        farewell: How it ends.
     """
 
     def __init__(self, server: Server) -> None:
         self.calls: dict[int, Call] = {}
-        self.is_draining = self.is_greeted = False
-        self.parting: Parting | None = None
+        self.is_greeted = False
         self.opened_s = self.last_call_s = server.now_s()
         self._server = server
         self._limits = server.limits
         self._h2 = open_connection(server.limits)
         self._gate = server.gate(self._h2)
         self._out = Outgoing(self._h2)
+        self.farewell = Farewell(self._h2, self._out)
         self._loop = asyncio.get_running_loop()
-        self._has_heard, self._heard_s = True, self.opened_s
-        self._asked_s: float | None = None
+        self._presence = Presence(self.opened_s)
         self._handlers: dict[type[h2.events.Event], Callable[..., None]] = {
             h2.events.RequestReceived: self._on_request,
             h2.events.DataReceived: self._on_data,
@@ -141,6 +134,7 @@ class GrpcConnection(asyncio.Protocol):
             h2.events.WindowUpdated: self._on_window_updated,
             h2.events.ConnectionTerminated: self._on_goaway,
             h2.events.PingReceived: self._on_idle_frame,
+            h2.events.PingAckReceived: lambda event: self.farewell.hear(event.ping_data),
             h2.events.RemoteSettingsChanged: self._on_settings_changed,
             h2.events.PriorityUpdated: self._on_idle_frame,
             h2.events.UnknownFrameReceived: self._on_idle_frame,
@@ -160,10 +154,10 @@ class GrpcConnection(asyncio.Protocol):
         self._out.flush()
 
     def data_received(self, data: bytes) -> None:
-        if self.parting is not None:
-            self.parting.drop(data)  # the GOAWAY has told the client that nobody begins this
+        if self.farewell.parting is not None:
+            self.farewell.parting.drop(data)
             return
-        self._has_heard = True
+        self._presence.was_heard = True
         if self._gate is not None:
             data, refusals = self._gate.let_in(data)
             if refusals:
@@ -178,6 +172,8 @@ class GrpcConnection(asyncio.Protocol):
             handle = self._handlers.get(type(event))
             if handle is not None:
                 handle(event)
+        if self.farewell.was_heard:
+            self._take_no_more()
         if self._out.idle_frames > _MAX_IDLE_FRAMES:
             self.close(ErrorCodes.ENHANCE_YOUR_CALM)
             return
@@ -193,7 +189,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._out.resume()
-        self._has_heard = True  # by what it took
+        self._presence.was_heard = True  # by what it took
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -205,21 +201,25 @@ class GrpcConnection(asyncio.Protocol):
     # --- What the server calls ---
 
     def drain(self) -> None:
-        """Refuse new calls, and close when the last one is answered."""
-        if not self.is_draining and not self._transport.is_closing():
-            self.is_draining = True
-            # Not by `h2`, which takes a GOAWAY of its own for the end of everything.
-            self._out.flush()
-            self._transport.write(goaway_frame(self._h2.highest_inbound_stream_id))
-        for call in tuple(self.calls.values()):
-            if isinstance(call.method, Conversation) and not call.method.may_finish:
-                self.abort(call, STOPPING)
-        self._close_if_drained()
+        """Take the calls that are on their way, refuse later ones, and close after the last."""
+        self.farewell.begin(self._server.now_s())
+        self._stop_conversations()
 
     def end_calls(self) -> None:
         """Tell the clients of all calls that the server stops."""
+        self._take_no_more()
         for call in tuple(self.calls.values()):
             self.abort(call, STOPPING)
+
+    def _take_no_more(self) -> None:
+        if self.farewell.name_last_call():
+            self._stop_conversations()
+            self._close_if_drained()
+
+    def _stop_conversations(self) -> None:
+        for call in tuple(self.calls.values()):
+            if isinstance(call.method, Conversation) and not call.method.may_finish:
+                self.abort(call, STOPPING)
 
     def look_after(self, now_s: float) -> None:
         """End the calls whose deadline is over, or all of them if the client is dead."""
@@ -227,18 +227,18 @@ class GrpcConnection(asyncio.Protocol):
         for call in tuple(self.calls.values()):
             if call.deadline_s <= now_s:
                 self.abort(call, DEADLINE if isinstance(call.method, Unary) else STREAM_DEADLINE)
-        if self._has_heard or not self.calls:
-            self._has_heard, self._heard_s, self._asked_s = False, now_s, None
-        elif self._asked_s is None and now_s - self._heard_s >= _SILENCE_S:
-            self._asked_s = now_s
-            self._h2.ping(bytes(8))
-            self._out.flush()
-        elif self._asked_s is not None and now_s - self._asked_s >= _SIGN_OF_LIFE_S:
-            self.cut_off()
+        if self.farewell.is_overdue(now_s):
+            self._take_no_more()
+        match self._presence.look(now_s, has_calls=bool(self.calls)):
+            case Advice.ASK:
+                self._h2.ping(bytes(8))
+                self._out.flush()
+            case Advice.GIVE_UP:
+                self.cut_off()
 
     def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Close at once, after what is already in the transport's hands."""
-        if self.parting is not None:
+        if self.farewell.parting is not None:
             self.cut_off()
         elif not self._transport.is_closing():
             self._h2.close_connection(code)
@@ -252,7 +252,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def _on_request(self, event: h2.events.RequestReceived) -> None:
         stream_id, headers = event.stream_id, event.headers
-        if self.is_draining:
+        if self.farewell.takes_no_more:
             with suppress(StreamClosedError):
                 self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
@@ -327,9 +327,8 @@ class GrpcConnection(asyncio.Protocol):
             self._begin(call, self._answer(call, method))
 
     def _on_stream_reset(self, event: h2.events.StreamReset) -> None:
-        call = self.calls.get(event.stream_id)
         self._on_idle_frame(event)
-        if call is not None:
+        if call := self.calls.get(event.stream_id):
             self._hang_up(call)
 
     def _on_goaway(self, event: h2.events.ConnectionTerminated) -> None:
@@ -495,6 +494,5 @@ class GrpcConnection(asyncio.Protocol):
             self._h2.acknowledge_received_data(size_bytes, stream_id)
 
     def _close_if_drained(self) -> None:
-        if self.is_draining and not self.calls and self.parting is None:
-            self._out.end()
-            self.parting = Parting(self._transport)
+        if self.farewell.takes_no_more and not self.calls:
+            self.farewell.part(self._transport)

@@ -14,6 +14,7 @@ from cloudstate_runtime.frontend.grpc.prepared import PreparedEncoder
 
 __all__ = [
     "DEFAULT_WINDOW_BYTES",
+    "MAX_STREAM_ID",
     "connection_window_bytes",
     "goaway_frame",
     "head_refusal",
@@ -25,6 +26,9 @@ Header = tuple[bytes, bytes]
 
 #: What a window is before anybody has said otherwise (RFC 9113, section 6.9.2).
 DEFAULT_WINDOW_BYTES = 65_535
+
+#: The last stream there could be.
+MAX_STREAM_ID = 2**31 - 1
 
 #: How much a client may send ahead on one stream. A message up to here needs no round trip.
 _STREAM_WINDOW_BYTES = 256 * 1024

@@ -112,6 +112,12 @@ class Outgoing:
             self._is_flush_due = True
             self._loop.call_soon(self.flush)
 
+    def put(self, frame: bytes) -> None:
+        """Hand over a frame that `h2` knows nothing of, after everything that it has said."""
+        self.flush()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
+
     def end(self) -> None:
         """Hand everything to the transport, and nothing any more."""
         self.flush()
