@@ -363,7 +363,8 @@ class CrdtEngine:
             request = Request(self._home.entity.service_name, commit.name, Any())
             outcome = Outcome(commit.action, _asynchronous(commit.side_effects))
         else:
-            note = kept_as(consistency_of(commit.change.write_consistency))
+            asked = commit.change.write_consistency
+            note = b"" if what is None else kept_as(consistency_of(asked))
             request = call.request
             outcome = Outcome(commit.action, commit.side_effects, note=note)
         if what is None:

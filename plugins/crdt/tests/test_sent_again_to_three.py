@@ -89,6 +89,14 @@ async def test_what_only_had_to_be_stored_here_waits_for_nobody(three: Three) ->
     assert await three.totals("e") == [2, None, None]
 
 
+async def test_what_changes_nothing_waits_for_nobody_whatever_it_asks_for(three: Three) -> None:
+    await three.nodes["a"].served.add("e", 1)
+    three.isolate("a")
+
+    for _ in range(2):
+        await sent(three, CrdtStateAction(write_consistency=ALL))
+
+
 async def test_a_deletion_is_waited_for_as_well(three: Three) -> None:
     await three.nodes["a"].served.add("e", 1)
     await three.clock.advance(0.5)

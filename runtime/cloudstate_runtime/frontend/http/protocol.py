@@ -156,10 +156,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._extensions.clear()  # it refers to this object
+        cast("ClosedByUs", self.transport).has_ended()
         super().connection_lost(exc)
         if self._gone is not None:
             self._gone()
-        cast("ClosedByUs", self.transport).has_ended()
         self._closed()
 
     # What a streamed response calls: a `StreamControl`.
