@@ -17,6 +17,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from cloudstate.entity_pb2 import ClientAction, EntitySpec, Failure, ProxyInfo, SideEffect
+from cloudstate_core.cancelling import was_cancelled
 from cloudstate_core.links import Rpc
 from cloudstate_tck.event_sourced_messages import command, event, init
 from cloudstate_tck.function_client import proxy_info
@@ -68,6 +69,9 @@ class Activation:
             await self._call.done_writing()
             while await self._call.read() is not grpc.aio.EOF:
                 pass
+        # `grpc.aio` tells a task that is cancelled how the call ended, in place of that.
+        if was_cancelled():
+            raise asyncio.CancelledError
 
 
 class ScriptedProxy:
