@@ -26,6 +26,7 @@ from cloudstate.crdt_pb2 import (
     CrdtStreamOut,
 )
 from cloudstate.entity_pb2 import ClientAction, EntitySpec, Failure, ProxyInfo, SideEffect
+from cloudstate_core.cancelling import was_cancelled
 from cloudstate_tck.crdt_messages import MODEL, cancel, command, init
 from cloudstate_tck.crdt_values import vote_update
 from cloudstate_tck.function_client import proxy_info
@@ -87,6 +88,9 @@ class Activation:
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._call.done_writing()
             await self.reading
+        # `grpc.aio` tells a task that is cancelled how the call ended, in place of that.
+        if was_cancelled():
+            raise asyncio.CancelledError
 
     async def cut(self) -> None:
         """End the stream without waiting for the user function."""
